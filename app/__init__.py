@@ -1,0 +1,1 @@
+"""The job service: jobs (pure domain), handlers, engine, HTTP and command line."""

@@ -1,0 +1,1 @@
+"""What a user writes: operations, their schema, context and resources."""

@@ -1,0 +1,226 @@
+"""A story: the one road from any thread into one job's log.
+
+The event loop's thread is the single consumer: it alone formats, numbers and stores, so that the
+sequence is the order. Other threads hand over through a bounded queue with one wake-up a burst;
+overflow is counted and told, never awaited. Where no loop is bound (a script, the capture adapter)
+a lock takes the loop's place. A failure in narration is counted, never raised.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from opentelemetry.sdk.trace import ReadableSpan, Span
+
+from narration.events import Event, NarrationEvent
+from telemetry.clock import Clock, rfc3339
+from telemetry.names import DropReason, Kind, Level
+
+_logger = logging.getLogger(__name__)
+
+Make = Callable[..., Event | None]
+"""Builds the event (or updates the spans and gives None); run by the single consumer."""
+
+NARRATOR: Final = "narrator"
+"""The actor of what the server itself tells."""
+
+HANDOFF_LIMIT: Final = 10_000
+"""Items that other threads may have waiting for the loop, per story."""
+
+
+class Log(Protocol):
+    """Where events go: the log of a job, or the pipe of a child process."""
+
+    def append(self, event: Event) -> int | None:
+        """Number and store `event`; None if the story has ended, and then it is not kept."""
+        ...
+
+
+class SpanSink(Protocol):
+    """Where the spans of a story go; called by the single consumer only."""
+
+    def started(self, span: Span) -> None:
+        """A span of the story has started; `span` is live."""
+        ...
+
+    def ended(self, span: ReadableSpan) -> None:
+        """A span of the story has ended."""
+        ...
+
+
+class Counters(Protocol):
+    """What a story counts; `telemetry.metrics.Metrics` and a no-op both fit."""
+
+    def narrated(self, source: str, level: str) -> None:
+        """One message was stored."""
+        ...
+
+    def dropped(self, reason: DropReason, count: int = 1) -> None:
+        """`count` messages never reached their log."""
+        ...
+
+
+class NoCounters:
+    """Counts nothing: for an application that keeps no metrics."""
+
+    def narrated(self, source: str, level: str) -> None:
+        """Nothing."""
+
+    def dropped(self, reason: DropReason, count: int = 1) -> None:
+        """Nothing."""
+
+
+class Consumer:
+    """The event loop that stores what is told; made on the loop's own thread."""
+
+    __slots__ = ("loop", "thread_id")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.thread_id = threading.get_ident()
+
+
+class Story:
+    """One job's story: everything that is told about it passes through `put`."""
+
+    __slots__ = (
+        "_applying",
+        "_armed",
+        "_consumer",
+        "_lock",
+        "_lost",
+        "_pending",
+        "clock",
+        "counters",
+        "job_id",
+        "log",
+        "mask",
+        "max_message_bytes",
+        "spans",
+    )
+
+    def __init__(
+        self,
+        job_id: str,
+        *,
+        log: Log,
+        spans: SpanSink,
+        clock: Clock,
+        counters: Counters,
+        mask: Callable[[str], str],
+        max_message_bytes: int,
+        consumer: Consumer | None,
+    ) -> None:
+        self.job_id = job_id
+        self.log = log
+        self.spans = spans
+        self.clock = clock
+        self.counters = counters
+        self.mask = mask
+        self.max_message_bytes = max_message_bytes
+        self._consumer = consumer
+        self._pending: deque[tuple[Make, tuple[Any, ...]]] | None = None
+        self._lock = threading.Lock()
+        self._armed = False
+        self._applying = False
+        self._lost = 0
+
+    def put(self, make: Make, *args: Any) -> None:
+        """Tell one thing, from any thread; never raises, never waits.
+
+        On the loop's thread it is in the log when this returns.
+        """
+        consumer = self._consumer
+        if consumer is None:
+            self._put_locked(make, args)
+        elif threading.get_ident() == consumer.thread_id:
+            if self._applying:  # said while another thing is being told
+                self._hand_over(make, args, consumer)
+                return
+            if self._pending:
+                self.drain()
+            self._apply(make, args)
+        else:
+            self._hand_over(make, args, consumer)
+
+    def drain(self) -> None:
+        """Tell all that other threads have handed over; on the loop's thread only."""
+        self._armed = False  # cleared before draining: a later put arms again
+        pending = self._pending
+        while pending:
+            make, args = pending.popleft()
+            self._apply(make, args)
+        if self._lost:
+            self._tell_lost()
+
+    def _hand_over(self, make: Make, args: tuple[Any, ...], consumer: Consumer) -> None:
+        with self._lock:
+            if self._pending is None:
+                self._pending = deque()
+            if len(self._pending) >= HANDOFF_LIMIT:
+                self._lost += 1
+                self.counters.dropped(DropReason.OVERFLOW)
+                return
+            self._pending.append((make, args))
+            wake, self._armed = not self._armed, True
+        if wake:
+            try:
+                consumer.loop.call_soon_threadsafe(self.drain)
+            except RuntimeError:  # the loop is closed: nobody is left to tell
+                self.counters.dropped(DropReason.LATE)
+
+    def _put_locked(self, make: Make, args: tuple[Any, ...]) -> None:
+        with self._lock:
+            if self._pending is None:
+                self._pending = deque()
+            self._pending.append((make, args))
+            if self._applying:
+                return
+            self._applying = True
+        while True:
+            with self._lock:
+                if not self._pending:
+                    self._applying = False
+                    return
+                make, args = self._pending.popleft()
+            self._store(make, args)
+
+    def _apply(self, make: Make, args: tuple[Any, ...]) -> None:
+        self._applying = True
+        try:
+            self._store(make, args)
+        finally:
+            self._applying = False
+
+    def _store(self, make: Make, args: tuple[Any, ...]) -> None:
+        try:
+            event = make(*args)
+            if event is None:
+                return
+            if self.log.append(event) is None:
+                self.counters.dropped(DropReason.LATE)
+            elif isinstance(event, NarrationEvent):
+                self.counters.narrated(event.kind, event.level)
+        except Exception:  # an instrument never breaks the instrumented
+            self.counters.dropped(DropReason.ERROR)
+            _logger.exception("narration failed on one message of job %s", self.job_id)
+
+    def _tell_lost(self) -> None:
+        with self._lock:
+            lost, self._lost = self._lost, 0
+        self.log.append(
+            NarrationEvent(
+                at=rfc3339(self.clock.wall_ns()),
+                job_id=self.job_id,
+                kind=Kind.DROPPED,
+                level=Level.WARN.label,
+                actor=NARRATOR,
+                action="dropped",
+                text=f"{lost} messages were dropped: they came faster than they could be kept",
+                fields={"count": lost},
+                attempt=0,
+            )
+        )

@@ -1,0 +1,1 @@
+"""Telemetry: names, tracing, metrics and propagation; knows neither jobs nor narration."""
