@@ -224,3 +224,9 @@ class Story:
                 attempt=0,
             )
         )
+
+    @property
+    def full(self) -> bool:
+        """Whether the hand-off has no room: a producer of data (not of narration) may wait."""
+        pending = self._pending
+        return pending is not None and len(pending) >= HANDOFF_LIMIT

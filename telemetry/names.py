@@ -207,3 +207,73 @@ MESSAGING_SYSTEM: Final = "messaging.system"
 MESSAGING_OPERATION_TYPE: Final = "messaging.operation.type"
 MESSAGING_DESTINATION_NAME: Final = "messaging.destination.name"
 MESSAGING_MESSAGE_ID: Final = "messaging.message.id"
+
+
+# --- attributes of exported files -----------------------------------------------------------------
+
+JOB_RUNNING: Final = "job.running"
+"""True on a span that had not ended when its trace was written to a file."""
+
+# --- metrics --------------------------------------------------------------------------------------
+
+
+class Label(StrEnum):
+    """The labels of metrics, all bounded; never an id."""
+
+    OPERATION = "operation"
+    PRIORITY = "priority"
+    OUTCOME = "outcome"
+    REASON = "reason"
+    KIND = "kind"
+    ORIGIN = "origin"
+    SOURCE = "source"
+    LEVEL = "level"
+
+
+class Exported(StrEnum):
+    """What became of a span that was to be exported; a value of the label `outcome`."""
+
+    SENT = "sent"
+    FAILED = "failed"
+
+
+class MetricName(StrEnum):
+    """The metrics; `telemetry.table` says what each means."""
+
+    QUEUE_DEPTH = "narrator_queue_depth"
+    QUEUE_OLDEST_AGE = "narrator_queue_oldest_age_seconds"
+    RUNNING = "narrator_jobs_running"
+    RETRYING = "narrator_jobs_retrying"
+    DEFERRED = "narrator_jobs_deferred"
+    RETAINED_JOBS = "narrator_jobs_retained"
+    RETAINED_BYTES = "narrator_retained_bytes"
+    WORKER_SLOTS = "narrator_worker_slots"
+    SUBMITTED = "narrator_jobs_submitted_total"
+    REFUSED = "narrator_submissions_refused_total"
+    FINISHED = "narrator_jobs_finished_total"
+    WAIT = "narrator_job_wait_seconds"
+    RUN = "narrator_job_run_seconds"
+    ATTEMPTS = "narrator_attempts_total"
+    RETRIES = "narrator_retries_total"
+    TIMEOUTS = "narrator_timeouts_total"
+    CANCELLATIONS = "narrator_cancellations_total"
+    CANCELLATION_TIME = "narrator_cancellation_seconds"
+    ABANDONED = "narrator_handlers_abandoned_total"
+    STREAMS_OPEN = "narrator_streams_open"
+    MESSAGES = "narrator_messages_total"
+    MESSAGES_DROPPED = "narrator_messages_dropped_total"
+    MESSAGES_DELIVERED = "narrator_messages_delivered_total"
+    MESSAGES_REPLAYED = "narrator_messages_replayed_total"
+    GAPS = "narrator_stream_gaps_total"
+    SLOW_READERS = "narrator_slow_readers_total"
+    LOOP_LAG = "narrator_event_loop_lag_seconds"
+    EXPORTED = "narrator_exporter_spans_total"
+    EXPORT_DROPPED = "narrator_exporter_dropped_total"
+    EXPORT_QUEUE = "narrator_exporter_queue_length"
+    EXPORT_LAST_SUCCESS = "narrator_exporter_last_success_timestamp_seconds"
+    PROCESS_CPU = "narrator_process_cpu_seconds_total"
+    PROCESS_RESIDENT = "narrator_process_resident_memory_bytes"
+    PROCESS_VIRTUAL = "narrator_process_virtual_memory_bytes"
+    PROCESS_START = "narrator_process_start_time_seconds"
+    PROCESS_OPEN_FDS = "narrator_process_open_fds"
+    PROCESS_MAX_FDS = "narrator_process_max_fds"

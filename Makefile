@@ -1,0 +1,69 @@
+# What a developer does, by name. `make` alone lists it.
+#
+# The virtual environment .venv is made from requirements.lock, hashes checked; a stamp file in it
+# says that it is up to date. Another interpreter: make setup PYTHON=python3.13
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+CODE := app narration telemetry tests
+CLIENTS := tests/clients
+CLIENTS_STAMP := $(CLIENTS)/node_modules/.stamp
+# Workers of the test run; 0 runs all tests in one process.
+WORKERS ?= 2
+# The folder that `make demo` catalogues.
+DIR ?= .
+
+# pip with no surprises: nothing but the lock decides what is installed.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench lock clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' \
+		| while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+setup: $(STAMP) ## make .venv with everything in it, .venv/bin/narrator included
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: $(PYTHON) is missing or older than Python 3.11; name another one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "make: $(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	$(PIP) install --quiet --require-hashes --requirement requirements.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## run a real job and show its story (DIR=folder reads another folder)
+	@$(BIN)/narrator demo "$(DIR)"
+
+check: $(STAMP) ## format, lint, types and import contracts
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check $(CLIENTS_STAMP) ## everything that must hold: check, then all tests with branch coverage
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered
+
+$(CLIENTS_STAMP): $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
+	@command -v npm >/dev/null || { \
+		echo "make: the Node.js client is tested too, and npm is missing; on Debian: apt-get install nodejs npm" >&2; exit 1; }
+	npm ci --prefix $(CLIENTS) --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
+
+bench: $(STAMP) ## measure: each promise of speed beside its reference
+	$(BIN)/pytest --benchmark-only --override-ini addopts="-ra --import-mode=importlib" tests/benchmarks
+
+lock: $(STAMP) ## write requirements.lock anew, with the newest versions that pyproject.toml admits
+	$(BIN)/uv pip compile pyproject.toml --group dev --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-emit-index-url --quiet --output-file requirements.lock
+
+clean: ## remove what these targets made
+	rm -rf $(VENV) $(CLIENTS)/node_modules dist .coverage .coverage.* .benchmarks \
+		.pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +

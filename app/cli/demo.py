@@ -1,0 +1,281 @@
+"""`narrator demo`: a real server, a real job, and its story as it happens.
+
+The server is a child process, `narrator serve` with the built-in operations; this process is a
+client that knows of it only its address. It is stopped by its process id, whatever ends the demo.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Annotated, Any, Final, NoReturn
+
+import httpx
+import httpx_sse
+import typer
+
+from app.cli.failure import settings_or_exit
+from app.cli.story_printer import StoryPrinter
+from telemetry.names import State, StreamEvent
+
+START_S: Final = 30.0
+"""How long the server may take to accept connections."""
+STOP_S: Final = 10.0
+"""How long it may take to stop before it is killed."""
+RESUMES: Final = 5
+"""How often a broken stream is taken up again."""
+INTERRUPTED: Final = 130
+
+_ADDRESS: Final = "listening on "
+_TERMINATIONS: Final = ("SIGTERM", "SIGHUP")
+_SERVE: Final = (
+    # Not `-m`: that would put the working directory first on sys.path, where a user's own `app`
+    # may be. Our folder comes last, and is needed only where we are not installed.
+    "import sys; sys.path.append({root!r}); "
+    "from app.cli.main import main; raise SystemExit(main({arguments!r}))"
+)
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProcess:
+    """The running server and where it listens."""
+
+    process: subprocess.Popen[str]
+    address: str
+
+
+def demo_command(
+    path: Annotated[
+        Path, typer.Argument(help="The folder to catalogue.", show_default="this folder")
+    ] = Path(),
+    *,
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65_535)] = 0,
+) -> None:
+    """Start a server, run a job on real files, and tell its story live.
+
+    On a terminal it then serves until Ctrl-C, so that you can look around; otherwise it ends with
+    the story: 0 if the job is completed, else 1.
+
+    For example:
+
+        narrator demo
+
+        narrator demo ~/Pictures --port 8000
+    """
+    raise typer.Exit(demo(path, port=port))
+
+
+def demo(path: Path, *, port: int) -> int:
+    """Run the demo on the folder `path` with a server on `port` (0: a free one); the exit code.
+
+    0 completed, 1 not completed or no server, 130 interrupted before the story's end. The settings
+    in force hold for the server too; without `roots` among them, it may read `path` and no more.
+    """
+    folder = path.resolve()
+    roots = settings_or_exit({}).roots
+    environment = dict(os.environ)
+    environment.setdefault("NARRATOR_DRAIN_S", "1")  # Ctrl-C does not wait for the job
+    if not roots:
+        environment["NARRATOR_ROOTS"] = json.dumps([str(folder)])
+    printer = StoryPrinter(sys.stdout)
+    code = INTERRUPTED
+    try:
+        with _ended_by_signals(), _served(port, environment) as server:
+            state = _tell(server, folder, printer)
+            code = int(state != State.COMPLETED)
+            if printer.terminal:
+                _wait(server, printer)
+            return code
+    except KeyboardInterrupt:
+        printer.close()
+        return code
+    except (DemoError, httpx.HTTPError) as error:
+        printer.close()
+        print(f"narrator: {error}", file=sys.stderr)
+        return 1
+
+
+def _tell(server: ServerProcess, folder: Path, printer: StoryPrinter) -> str:
+    """Submit the job and print its story; the job's last state."""
+    printer.line(f"narrator: a server runs on {server.address}", "dim")
+    # Loopback: no proxy from the environment. A silent stream is not a dead one: heartbeats come.
+    with httpx.Client(base_url=server.address, timeout=60, trust_env=False) as client:
+        body = {"operation": "catalogue", "params": {"path": str(folder)}}
+        record = _accepted(client.post("/v1/jobs", json=body))
+        printer.line(f"narrator: job {record['id']} catalogues {folder}", "dim")
+        state = ""
+        for name, data in _story(client, record["links"]["stream"]):
+            printer.event(name, data)
+            if name == StreamEvent.END:
+                state = data["state"]
+        if not state:
+            raise DemoError("the story broke off before its end")
+        result = client.get(f"/v1/jobs/{record['id']}").json()
+    _print_result(result, printer)
+    if printer.terminal:
+        _print_addresses(server.address, result, printer)
+    return state
+
+
+def _accepted(response: httpx.Response) -> dict[str, Any]:
+    answer: dict[str, Any] = response.json()
+    if response.status_code != httpx.codes.ACCEPTED:
+        raise DemoError(f"the job was refused: {answer.get('detail') or answer.get('title')}")
+    return answer
+
+
+def _story(client: httpx.Client, stream: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The events of the story up to its end; a broken connection is taken up where it broke."""
+    last_id, failures = "", 0
+    while True:
+        headers = {"Last-Event-ID": last_id} if last_id else {}
+        try:
+            with httpx_sse.connect_sse(client, "GET", stream, headers=headers) as source:
+                source.response.raise_for_status()
+                if source.response.status_code == httpx.codes.NO_CONTENT:
+                    return
+                for event in source.iter_sse():
+                    last_id = event.id or last_id
+                    yield event.event, json.loads(event.data)
+                    if event.event == StreamEvent.END:
+                        return
+        except httpx.TransportError:
+            if failures == RESUMES:
+                raise
+        failures += 1
+        if failures > RESUMES:
+            return
+
+
+def _print_result(record: Mapping[str, Any], printer: StoryPrinter) -> None:
+    result, failure = record.get("result"), record.get("failure")
+    printer.line()
+    if failure:
+        printer.line(f"The job failed ({failure['reason']}): {failure['message']}", "red")
+    elif isinstance(result, dict):
+        printer.line("The result:", "bold")
+        for name, value in result.items():
+            shown = f"{len(value)} listed" if isinstance(value, list) else value
+            printer.line(f"  {name:<18}{shown}")
+
+
+def _print_addresses(address: str, record: Mapping[str, Any], printer: StoryPrinter) -> None:
+    """Where to look while the server runs."""
+    job = f"{address}/v1/jobs/{record['id']}"
+    flaky = (
+        "curl -H 'Content-Type: application/json' "
+        f'-d \'{{"operation": "flaky"}}\' {address}/v1/jobs'
+    )
+    quoted = f'curl -N "{job}/stream?format=text&mode=cute"'
+    printer.line()
+    printer.line("Look around:", "bold")
+    for what, command in (
+        ("the record", f"curl {job}"),
+        ("the story again, as it was", f"curl -N {job}/stream"),
+        ("the same, cute and plain", quoted),
+        ("the story as JSON", f"curl {job}/narration"),
+        ("the trace", f"curl {job}/trace"),
+        ("the metrics", f"curl {address}/metrics"),
+        ("the API, to try", f"{address}/docs"),
+        ("another job", flaky),
+    ):
+        printer.line(f"  # {what}", "dim")
+        printer.line(f"  {command}")
+    printer.line()
+    printer.line("Ctrl-C stops the server.", "bold")
+
+
+def _wait(server: ServerProcess, printer: StoryPrinter) -> None:
+    """Until Ctrl-C, which is a KeyboardInterrupt; or until the server ends, which it should not."""
+    code = server.process.wait()
+    printer.close()
+    raise DemoError(f"the server has ended by itself, with {code}")
+
+
+@contextlib.contextmanager
+def _served(port: int, environment: Mapping[str, str]) -> Iterator[ServerProcess]:
+    """A server with the built-in operations, stopped at the end.
+
+    Raises:
+        DemoError: it does not start; the message has what it said.
+
+    """
+    arguments = ["serve", "--host", "127.0.0.1", "--port", str(port)]
+    root = str(Path(__file__).resolve().parents[2])
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        process = subprocess.Popen(  # noqa: S603 — our own interpreter with our own code
+            [sys.executable, "-P", "-c", _SERVE.format(root=root, arguments=arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=dict(environment),
+            start_new_session=True,  # a terminal's Ctrl-C comes to us, and we stop it
+        )
+        try:
+            yield ServerProcess(process, _address(process, log))
+        finally:
+            _stop(process)
+
+
+def _address(process: subprocess.Popen[str], log: IO[str]) -> str:
+    """What the server says first: where it listens."""
+    output = process.stdout
+    if output is None:  # pragma: no cover — it is a pipe, as asked for
+        raise DemoError("the server has no output")
+    deadline = time.monotonic() + START_S
+    while not select.select([output], [], [], 0.5)[0]:
+        if time.monotonic() > deadline:
+            raise DemoError(f"the server does not answer after {START_S:g} seconds")
+    line = output.readline().strip()
+    _, found, address = line.partition(_ADDRESS)
+    if found:
+        return address
+    process.wait(STOP_S)
+    log.seek(0)
+    said = log.read().strip().removeprefix("narrator: ")
+    raise DemoError(said or f"the server did not start; it said {line!r}")
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """Ask the server to drain; then tell it to end; then kill it."""
+    with contextlib.suppress(KeyboardInterrupt):  # an impatient second Ctrl-C: no waiting
+        for insist in (process.terminate, process.terminate, process.kill):
+            insist()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+                break
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let the signals that end a process end it by way of the clean-up."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 — as signal has it
+        raise SystemExit(128 + number)
+
+    numbers = [getattr(signal, name) for name in _TERMINATIONS if hasattr(signal, name)]
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

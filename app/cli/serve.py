@@ -1,0 +1,107 @@
+"""`narrator serve`: load the targets, bind the address, serve until told to stop."""
+
+import logging
+import socket
+import sys
+from typing import Annotated, Any, Final
+
+import typer
+
+from app.cli.failure import REFUSED, USAGE, fail, settings_or_exit, warn_unknown_variables
+from app.cli.reload import serve_and_reload
+from app.cli.server import Server, address_of, configuration, listen, raise_file_limit
+from app.handlers.discovery import load_all
+from app.handlers.errors import TargetError
+from app.handlers.operation import Operation
+from app.settings import Settings
+
+LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def serve(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TARGET]...",
+            help="Files (jobs.py), modules (package.jobs) or functions of them (jobs.py:render) "
+            "whose operations are served; without one, the built-in operations.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port; 0 takes a free one.", show_default="8000")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Jobs that run at the same time.", show_default="32")
+    ] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start again when a Python file changes.")
+    ] = False,
+) -> None:
+    """Serve operations over HTTP.
+
+    The first line on stdout says the address, once connections are accepted. SIGTERM or Ctrl-C
+    drains: what runs may finish, what is new is refused; a second one ends at once.
+
+    For example:
+
+        narrator serve jobs.py
+
+        narrator serve jobs.py package.more --port 0 --concurrency 8
+
+    Every setting can also be given as a variable or in narrator.toml: see narrator settings.
+    """
+    flags = {"host": host, "port": port, "concurrency": concurrency}
+    if reload:
+        raise typer.Exit(serve_and_reload(targets or [], flags))
+    raise typer.Exit(run(targets or [], flags))
+
+
+def run(targets: list[str], flags: dict[str, Any]) -> int:
+    """Serve until the drain has ended; the exit code.
+
+    Raises:
+        typer.Exit: a target or a setting is wrong (2), or the address can't be had (3).
+
+    """
+    settings = settings_or_exit(flags)
+    warn_unknown_variables()
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    from app.service import Narrator  # noqa: PLC0415 — as below
+
+    operations = _operations(targets, settings)
+    sockets = _listen(settings)
+    raise_file_limit()
+    narrator = Narrator(operations=operations, settings=settings, bound=settings.host)
+    server = Server(
+        configuration(narrator.application),
+        ready=lambda: print(f"narrator: listening on {address_of(sockets[0])}", flush=True),
+        drain=narrator.drain,
+        abort=narrator.abort,
+    )
+    server.run(sockets=sockets)
+    return 0
+
+
+def _operations(targets: list[str], settings: Settings) -> list[Operation]:
+    from app.operations import built_in_operations  # noqa: PLC0415 — other commands start without it
+
+    try:
+        return load_all(targets) if targets else built_in_operations(settings.roots)
+    except TargetError as error:
+        fail(str(error), USAGE)
+
+
+def _listen(settings: Settings) -> list[socket.socket]:
+    try:
+        return listen(settings.host, settings.port)
+    except OSError as error:
+        fail(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; "
+            "--port 0 takes a free port",
+            REFUSED,
+        )

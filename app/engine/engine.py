@@ -1,0 +1,338 @@
+"""The engine: every call that makes, reads or changes a job, and the end of each.
+
+All calls are made on the loop's thread. No await stands between reading a job's state and writing
+it. It knows no HTTP; what it refuses, it refuses with an error of `app.jobs.errors`.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from opentelemetry.context import Context
+
+from app.engine.core import Core
+from app.engine.entry import Entry, StopCause
+from app.engine.execution import Execution
+from app.engine.housekeeping import Housekeeping
+from app.engine.intake import Intake
+from app.engine.truth import EngineTruth
+from app.engine.waiting import Waiting
+from app.engine.watching import Watching
+from app.handlers.operation import Operation
+from app.jobs import job as jobs
+from app.jobs.errors import AlreadyFinished
+from app.jobs.model import Job
+from app.jobs.record import JobRecord, record_of
+from app.jobs.registry import JobFilter
+from app.jobs.retention import Retention
+from app.jobs.submission import RetryChanges, Submission
+from narration.hub import Narration
+from narration.log import NarrationLog
+from narration.scope import Disclosure
+from narration.span_record import SpanRecord
+from narration.streams import Streams
+from telemetry.names import CancelOrigin, State
+
+ENTRY_BYTES: Final = 4096
+"""What a finished job holds beside its story, its params and its result; an estimate."""
+
+STREAM_RETRY_MS: Final = 2000
+"""When a client whose stream a drain has closed may come back, milliseconds, before jitter."""
+
+_WAITING: Final = (State.QUEUED, State.RETRYING)
+_UNFINISHED: Final = (*_WAITING, State.RUNNING, State.CANCELLING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordPage:
+    """Some records, newest first; `next` is the cursor of the page after, `total` counts all."""
+
+    jobs: list[JobRecord]
+    next: str | None
+    total: int
+
+
+class Engine:
+    """Runs jobs in memory, on one loop; made on that loop."""
+
+    def __init__(
+        self,
+        core: Core,
+        *,
+        operations: Mapping[str, Operation],
+        narration: Narration,
+        new_id: Callable[[], str],
+    ) -> None:
+        settings = core.settings
+        core.free_slots = settings.concurrency
+        self._core = core
+        self._operations = dict(operations)
+        self._narration = narration
+        self._retention = Retention(
+            age_s=settings.retention_s,
+            max_jobs=settings.retention_jobs,
+            max_bytes=settings.retention_bytes,
+        )
+        self._execution = Execution(
+            core,
+            finish=self._finish,
+            wait_for_retry=lambda entry, delay_s: self._waiting.for_retry(entry, delay_s),
+        )
+        self._waiting = Waiting(
+            core,
+            wake=self._execution.wake,
+            finish=self._finish,
+            deadline_passed=self._execution.deadline_passed,
+        )
+        self._intake = Intake(
+            core,
+            operations=self._operations,
+            narration=narration,
+            new_id=new_id,
+            admit=self._waiting.admit,
+        )
+        self._watching = Watching(
+            core,
+            enqueue=self._waiting.enqueue,
+            cancel_unwatched=lambda entry: self._cancel(entry, CancelOrigin.UNWATCHED),
+        )
+        self._housekeeping = Housekeeping(core.loop, metrics=core.metrics, sweep=self._sweep)
+        self._idle = asyncio.Event()
+        core.metrics.observe(EngineTruth(core, self._retention, self._operations))
+
+    # --- making and reading jobs --------------------------------------------------------------------
+
+    def submit(
+        self,
+        submission: Submission,
+        *,
+        parent: Context | None = None,
+        idempotency_key: str | None = None,
+        body_hash: str | None = None,
+    ) -> tuple[JobRecord, bool, int]:
+        """Make a job, or find the one that the same key made: (record, whether new, status).
+
+        Raises:
+            Draining, QueueFull, OperationNotFound, InvalidParams, InvalidSubmission,
+            IdempotencyConflict: refused, and nothing has changed.
+
+        """
+        job, created, status = self._intake.submit(
+            submission, parent=parent, idempotency_key=idempotency_key, body_hash=body_hash
+        )
+        return self._record(job), created, status
+
+    def retry(
+        self, job_id: str, changes: RetryChanges | None = None, parent: Context | None = None
+    ) -> JobRecord:
+        """Run a finished job again, with changes, as a new job linked to it.
+
+        Raises:
+            JobNotFound, NotFinished, and what `submit` raises.
+
+        """
+        return self._record(self._intake.retry(job_id, changes, parent=parent))
+
+    def record(self, job_id: str) -> JobRecord:
+        """The job as it is now; `JobNotFound`."""
+        return self._record(self._core.registry.get(job_id))
+
+    async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
+        """The job once it has finished, or as it is after `timeout_s` seconds; `JobNotFound`."""
+        entry = self._entry(job_id)
+        if not entry.job.finished:
+            waiter: asyncio.Future[None] = self._core.loop.create_future()
+            entry.waiters.append(waiter)
+            timer = self._core.loop.call_later(timeout_s, _give_up, waiter)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+                if waiter in entry.waiters:
+                    entry.waiters.remove(waiter)
+        return self._record(entry.job)
+
+    def find(self, chosen: JobFilter, cursor: str | None = None, limit: int = 100) -> RecordPage:
+        """One page of jobs, newest first; `InvalidCursor`, `InvalidFilter`."""
+        page = self._core.registry.find(chosen, cursor, limit)
+        records = [self._record(job) for job in page.jobs]
+        return RecordPage(jobs=records, next=page.next, total=page.total)
+
+    def operations(self) -> list[Operation]:
+        """What can be run."""
+        return [*self._operations.values()]
+
+    def log(self, job_id: str) -> NarrationLog:
+        """The job's story; `JobNotFound`."""
+        return self._entry(job_id).log
+
+    def trace(self, job_id: str) -> tuple[list[SpanRecord], Disclosure]:
+        """The job's spans so far, and what of their attributes may be shown; `JobNotFound`."""
+        entry = self._entry(job_id)
+        return entry.spans.records(), entry.observation.disclosure
+
+    @property
+    def feed(self) -> NarrationLog:
+        """State changes of all jobs."""
+        return self._core.feed.log
+
+    @property
+    def streams(self) -> Streams:
+        """The open streams."""
+        return self._narration.streams
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is going and takes no new jobs."""
+        return self._core.draining
+
+    def ready(self) -> dict[str, bool]:
+        """What has to hold for new work to be taken."""
+        limit = self._core.settings.queue_limit
+        return {
+            "accepting": not self._core.draining,
+            "queue": self._core.registry.count(*_WAITING) < limit,
+        }
+
+    # --- changing them ------------------------------------------------------------------------------
+
+    def cancel(self, job_id: str, origin: CancelOrigin = CancelOrigin.CLIENT) -> JobRecord:
+        """Ask for a cancellation; may be repeated until it has come to its end.
+
+        Raises:
+            JobNotFound, AlreadyFinished.
+
+        """
+        entry = self._entry(job_id)
+        if entry.job.finished:
+            raise AlreadyFinished(job_id, entry.job.state)
+        self._cancel(entry, origin)
+        return self._record(entry.job)
+
+    def forget(self, job_id: str) -> None:
+        """Forget a finished job; its readers are told.
+
+        Raises:
+            JobNotFound, NotFinished.
+
+        """
+        self._core.registry.forget(job_id)
+        self._intake.forget(job_id)
+        self._retention.remove(job_id)
+        self._core.entries.pop(job_id).log.forget()
+
+    def attached(self, job_id: str) -> None:
+        """A following stream of the job was answered with 200."""
+        entry = self._core.entries.get(job_id)
+        if entry is not None:
+            self._watching.attached(entry)
+
+    def detached(self, job_id: str, *, by_client: bool) -> None:
+        """Such a stream has ended: because the client left, or because the server closed it."""
+        entry = self._core.entries.get(job_id)
+        if entry is not None:
+            self._watching.detached(entry, by_client=by_client)
+
+    # --- the life of the engine ---------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to keep house; jobs run from the first submission on."""
+        self._housekeeping.start()
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no new jobs; give running ones `grace_s` seconds, and cancel what is left.
+
+        Streams that are open now are told and closed. Waiting jobs are cancelled at once (origin
+        `shutdown`): in memory, nobody would run them.
+        """
+        core = self._core
+        core.draining = True
+        self.streams.drain("shutdown", retry_ms=STREAM_RETRY_MS)
+        self._cancel_all(*_WAITING)
+        await self._idle_within(grace_s)
+        self._cancel_all(State.RUNNING, *_WAITING)
+        await self._idle_within(3 * core.settings.cancel_grace_s + 1)
+
+    def kill_all(self) -> None:
+        """End by force what can be ended by force: the process itself is about to end.
+
+        May be called in a signal handler: it neither logs nor waits.
+        """
+        for entry in list(self._core.entries.values()):
+            if entry.current is not None and entry.current.running is not None:
+                entry.current.running.kill()
+
+    def stop(self) -> None:
+        """Cancel every timer; nothing runs after this."""
+        self._housekeeping.stop()
+        for entry in self._core.entries.values():
+            entry.disarm()
+
+    # --- the means ----------------------------------------------------------------------------------
+
+    def _entry(self, job_id: str) -> Entry:
+        self._core.registry.get(job_id)
+        return self._core.entries[job_id]
+
+    def _record(self, job: Job) -> JobRecord:
+        base = f"/v1/jobs/{job.id}"
+        links = {
+            "self": base,
+            "stream": f"{base}/stream",
+            "narration": f"{base}/narration",
+            "trace": f"{base}/trace",
+        }
+        address = job.trace_id and self._core.settings.trace_address(job.trace_id)
+        if address:
+            links["trace_viewer"] = address
+        return record_of(job, queue_position=self._core.queue.position(job.id), links=links)
+
+    def _cancel(self, entry: Entry, origin: CancelOrigin) -> None:
+        before = entry.job.state
+        after = jobs.cancel(entry.job, origin=origin, now_ns=self._core.clock.wall_ns())
+        if before is State.CANCELLING:
+            return
+        self._core.observer.cancel_requested(entry, origin, before)
+        if after is State.CANCELLING:
+            self._execution.stop(entry, StopCause.CANCEL)
+        else:
+            self._finish(entry)
+
+    def _finish(self, entry: Entry) -> None:
+        """A job has reached a terminal state: tell it, keep it, let go of what was live."""
+        core, job = self._core, entry.job
+        self._waiting.leave(entry)
+        core.observer.finished(entry)
+        entry.spans.compact()
+        entry.release_waiters()
+        size = ENTRY_BYTES + entry.log.size + entry.spans.size + len(job.params_json)
+        size += len(job.result or b"") + len(job.checkpoint or b"")
+        self._retention.add(job.id, size=size, now_mono=core.clock.monotonic())
+        self._sweep()
+        if not core.registry.count(*_UNFINISHED):
+            self._idle.set()
+
+    def _sweep(self) -> None:
+        for job_id in self._retention.surplus(self._core.clock.monotonic()):
+            self.forget(job_id)
+
+    def _cancel_all(self, *states: State) -> None:
+        for entry in list(self._core.entries.values()):
+            if entry.job.state in states:
+                self._cancel(entry, CancelOrigin.SHUTDOWN)
+
+    async def _idle_within(self, timeout_s: float) -> None:
+        self._idle.clear()
+        if not self._core.registry.count(*_UNFINISHED):
+            return
+        timer = self._core.loop.call_later(timeout_s, self._idle.set)
+        try:
+            await self._idle.wait()
+        finally:
+            timer.cancel()
+
+
+def _give_up(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

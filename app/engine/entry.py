@@ -1,0 +1,115 @@
+"""What the engine holds for one job beside its record: story, spans, timers, the running attempt.
+
+A job (`app.jobs.job`) is plain data; everything here is live, belongs to the loop's thread and goes
+when the job is forgotten or, the live parts, when it ends.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, format_span_id
+
+from app.engine.runners.work import Running
+from app.handlers.operation import Operation
+from app.jobs.model import Job
+from narration.log import NarrationLog
+from narration.scope import Disclosure, Scope
+from narration.spans import SpanLog
+from narration.story import Story
+from telemetry.names import TimeoutKind
+
+
+class StopCause(StrEnum):
+    """Why a running attempt was asked to stop; recorded before it is asked."""
+
+    CANCEL = "cancel"
+    ATTEMPT_TIMEOUT = "attempt_timeout"
+    DEADLINE = "deadline"
+
+
+@dataclass(slots=True, kw_only=True)
+class Observation:
+    """The live telemetry of one job."""
+
+    scope: Scope
+    span: Span
+    context: Context
+    disclosure: Disclosure
+    attempt_span: Span | None = None
+    backoff_from_ns: int | None = None
+
+    def attempt_span_id(self) -> str | None:
+        """The running attempt's span in hex; None where tracing is off."""
+        if self.attempt_span is None:
+            return None
+        identity = self.attempt_span.get_span_context()
+        return format_span_id(identity.span_id) if identity.is_valid else None
+
+
+class Flushed(Protocol):
+    """The engine's end of an attempt's context, as far as its end needs it."""
+
+    def flush(self) -> None:
+        """Tell what was held back."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class RunningAttempt:
+    """The attempt that holds a slot; `_mono` are seconds of the monotonic clock."""
+
+    started_mono: float
+    sink: Flushed
+    running: Running | None = None
+    stop_cause: StopCause | None = None
+    stop_requested_mono: float | None = None
+    killed: bool = False
+    timer: asyncio.TimerHandle | None = None
+    grace: asyncio.TimerHandle | None = None
+
+    def disarm(self) -> None:
+        """Stop both clocks."""
+        for timer in (self.timer, self.grace):
+            if timer is not None:
+                timer.cancel()
+        self.timer = self.grace = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """One job, alive in the engine."""
+
+    job: Job
+    operation: Operation
+    story: Story
+    log: NarrationLog
+    spans: SpanLog
+    observation: Observation
+    announce: Callable[[Job], None]
+    current: RunningAttempt | None = None
+    timers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
+    waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    watchers: int = 0
+    timeout_kind: TimeoutKind | None = None
+    last_run_s: float = 0.0
+    stopped_after_s: float | None = None
+    progress_told_mono: float | None = None
+
+    def disarm(self) -> None:
+        """Cancel every timer of the job and of its attempt."""
+        for timer in self.timers.values():
+            timer.cancel()
+        self.timers.clear()
+        if self.current is not None:
+            self.current.disarm()
+
+    def release_waiters(self) -> None:
+        """Wake all that wait for the end."""
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

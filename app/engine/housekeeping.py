@@ -1,0 +1,54 @@
+"""What goes on in the background: retention by age, and the lag of the event loop.
+
+Retention by count and bytes is applied when a job finishes; here only time passes.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from telemetry.metrics import Metrics
+
+LAG_INTERVAL_S: Final = 0.25
+"""Seconds between two measurements of the loop's lag."""
+
+SWEEP_INTERVAL_S: Final = 1.0
+"""Seconds between two looks at the age of finished jobs."""
+
+
+class Housekeeping:
+    """Two timers on the loop; no task, no thread."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, metrics: Metrics, sweep: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._metrics = metrics
+        self._sweep = sweep
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def start(self) -> None:
+        """Begin; `stop` ends it."""
+        self._arm_lag()
+        self._arm_sweep()
+
+    def stop(self) -> None:
+        """Cancel both timers."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _arm_lag(self) -> None:
+        due = self._loop.time() + LAG_INTERVAL_S
+        self._timers["lag"] = self._loop.call_at(due, self._measure_lag, due)
+
+    def _measure_lag(self, due: float) -> None:
+        self._metrics.loop_lag(max(0.0, self._loop.time() - due))
+        self._arm_lag()
+
+    def _arm_sweep(self) -> None:
+        self._timers["sweep"] = self._loop.call_later(SWEEP_INTERVAL_S, self._run_sweep)
+
+    def _run_sweep(self) -> None:
+        self._sweep()
+        self._arm_sweep()

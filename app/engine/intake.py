@@ -1,0 +1,165 @@
+"""Taking jobs in: validated, resolved, within the queue's limit, before anything has changed.
+
+It makes the job, its story and its span, and hands the entry on to waiting.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext
+
+from app.engine.core import Core
+from app.engine.entry import Entry
+from app.handlers.operation import Operation
+from app.jobs import job as jobs
+from app.jobs.errors import (
+    Draining,
+    NotFinished,
+    OperationNotFound,
+    QueueFull,
+)
+from app.jobs.idempotency import Idempotency
+from app.jobs.model import Job
+from app.jobs.policy import Limits, resolve
+from app.jobs.submission import RetryChanges, Submission, changed
+from narration.hub import Narration
+from telemetry.names import State
+
+RETRY_AFTER_S: Final = 1.0
+"""When a refused submission may come again, seconds."""
+
+ACCEPTED: Final = 202
+"""The status under which a submission is remembered."""
+
+
+class Intake:
+    """Makes jobs of submissions."""
+
+    def __init__(
+        self,
+        core: Core,
+        *,
+        operations: Mapping[str, Operation],
+        narration: Narration,
+        new_id: Callable[[], str],
+        admit: Callable[[Entry], None],
+    ) -> None:
+        self._core = core
+        self._operations = operations
+        self._narration = narration
+        self._new_id = new_id
+        self._admit = admit
+        self._idempotency = Idempotency()
+        settings = core.settings
+        self._limits = Limits(
+            max_timeout_s=settings.max_timeout_s,
+            max_attempts=settings.max_attempts,
+            retry_later_limit=settings.retry_later_limit,
+        )
+
+    def submit(
+        self,
+        submission: Submission,
+        *,
+        parent: Context | None = None,
+        idempotency_key: str | None = None,
+        body_hash: str | None = None,
+    ) -> tuple[Job, bool, int]:
+        """Make a job, or find the one that the same key made: (job, whether it is new, status).
+
+        Raises:
+            Draining, QueueFull, OperationNotFound, InvalidParams, InvalidSubmission,
+            IdempotencyConflict: refused, and nothing has changed.
+
+        """
+        if idempotency_key is None or body_hash is None:
+            return self._make(submission, parent), True, ACCEPTED
+        known = self._idempotency.find(idempotency_key, body_hash)
+        if known is not None:
+            return self._core.registry.get(known.job_id), False, known.status
+        job = self._make(submission, parent)
+        self._idempotency.remember(idempotency_key, body_hash, job_id=job.id, status=ACCEPTED)
+        return job, True, ACCEPTED
+
+    def retry(self, job_id: str, changes: RetryChanges | None, *, parent: Context | None) -> Job:
+        """Run a finished job again, with changes, as a new job linked to it.
+
+        Raises:
+            JobNotFound, NotFinished, and what `submit` raises.
+
+        """
+        old = self._core.registry.get(job_id)
+        if not old.finished:
+            raise NotFinished(job_id, old.state)
+        return self._make(changed(jobs.submission_of(old), changes), parent, retry_of=old)
+
+    def forget(self, job_id: str) -> None:
+        """The job is gone, and its idempotency key with it."""
+        self._idempotency.forget(job_id)
+
+    def _make(
+        self, submission: Submission, parent: Context | None, retry_of: Job | None = None
+    ) -> Job:
+        core = self._core
+        operation = self._operations.get(submission.operation)
+        if operation is None:
+            raise OperationNotFound(submission.operation, self._operations)
+        params = operation.validate(submission.params)
+        policy = resolve(submission, operation.defaults, self._limits)
+        self._check_room()
+        job = jobs.submit(
+            submission,
+            job_id=self._new_id(),
+            policy=policy,
+            params=params,
+            now_ns=core.clock.wall_ns(),
+            now_mono=core.clock.monotonic(),
+            retry_of=retry_of.id if retry_of else None,
+        )
+        entry = self._entry(job, operation, parent, retry_of)
+        core.registry.add(job)
+        core.entries[job.id] = entry
+        self._admit(entry)
+        return job
+
+    def _entry(
+        self, job: Job, operation: Operation, parent: Context | None, retry_of: Job | None
+    ) -> Entry:
+        core = self._core
+        told = self._narration.open_story(job.id)
+        observation = core.observer.created(
+            job,
+            operation,
+            told.story,
+            parent=parent,
+            retry_of=_identity(core.entries.get(retry_of.id)) if retry_of else None,
+        )
+        identity = observation.span.get_span_context()
+        if identity.is_valid:
+            job.trace_id = trace.format_trace_id(identity.trace_id)
+            job.span_id = trace.format_span_id(identity.span_id)
+        return Entry(
+            job=job,
+            operation=operation,
+            story=told.story,
+            log=told.log,
+            spans=told.spans,
+            observation=observation,
+            announce=core.feed.announce,
+        )
+
+    def _check_room(self) -> None:
+        core = self._core
+        if core.draining:
+            core.metrics.refused(Draining.code)
+            raise Draining(retry_after_s=RETRY_AFTER_S)
+        limit = core.settings.queue_limit
+        if core.registry.count(State.QUEUED, State.RETRYING) >= limit:
+            core.metrics.refused(QueueFull.code)
+            raise QueueFull(limit, retry_after_s=RETRY_AFTER_S)
+
+
+def _identity(entry: Entry | None) -> SpanContext | None:
+    return entry.observation.span.get_span_context() if entry else None

@@ -1,0 +1,126 @@
+"""What a running attempt says beside its narration: progress, output, checkpoints.
+
+Called from any thread. Progress is coalesced before it is numbered, so that a flood cannot push a
+story out of its log; output is data and is never dropped: a thread that outruns the loop waits.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from app.engine import results
+from app.engine.entry import Entry
+from app.jobs.model import Progress
+from narration.events import Event, OutputEvent, ProgressEvent
+from narration.masking import cut
+from telemetry.clock import Clock, rfc3339
+
+_BACKPRESSURE_PAUSE_S: Final = 0.001
+_CHECKPOINT_LIMIT: Final = 1 << 20
+
+
+class AttemptSink:
+    """The engine's end of one attempt's `JobContext`."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        *,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        progress_interval_s: float,
+    ) -> None:
+        self._entry = entry
+        self._clock = clock
+        self._loop = loop
+        self._loop_thread = threading.get_ident()
+        self._interval_s = progress_interval_s
+
+    def progress(self, done: float, total: float | None, text: str | None) -> None:
+        """Keep the newest progress; it is told at most once an interval."""
+        self._entry.story.put(self._take_progress, Progress(done=done, total=total, text=text))
+
+    def output(self, chunk: Any) -> None:
+        """Tell one chunk; a thread waits while the hand-off is full.
+
+        Raises:
+            UnfitResult: JSON cannot carry the chunk.
+
+        """
+        entry = self._entry
+        limit = entry.story.max_message_bytes
+        truncated: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+        if isinstance(chunk, str):
+            chunk, whole = cut(entry.story.mask(chunk), limit)
+            truncated = msgspec.UNSET if whole is None else {"bytes": whole}
+            value: Any = chunk
+        else:
+            encoded = results.encode(chunk, what="output chunk", limit=limit)
+            value = _masked(msgspec.json.decode(encoded), entry.story.mask)
+        if threading.get_ident() != self._loop_thread:
+            while entry.story.full and not self._loop.is_closed():
+                time.sleep(_BACKPRESSURE_PAUSE_S)
+        entry.story.put(self._output_event, value, truncated, self._clock.wall_ns())
+
+    def checkpoint(self, value: Any) -> None:
+        """Keep `value` for the next attempt.
+
+        Raises:
+            UnfitResult: JSON cannot carry it, or it is larger than 1 MiB.
+
+        """
+        self._entry.job.checkpoint = results.encode(
+            value, what="checkpoint", limit=_CHECKPOINT_LIMIT
+        )
+
+    def flush(self) -> None:
+        """Tell the newest progress now, if it has not been told."""
+        timer = self._entry.timers.pop("progress", None)
+        if timer is not None:
+            timer.cancel()
+            self._entry.story.put(self._progress_event)
+
+    # --- on the loop's thread --------------------------------------------------------------------
+
+    def _take_progress(self, progress: Progress) -> Event | None:
+        entry = self._entry
+        entry.job.progress = progress
+        if "progress" in entry.timers:
+            return None
+        now, last = self._clock.monotonic(), entry.progress_told_mono
+        if last is None or now - last >= self._interval_s:
+            return self._progress_event()
+        entry.timers["progress"] = self._loop.call_later(last + self._interval_s - now, self.flush)
+        return None
+
+    def _progress_event(self) -> Event | None:
+        entry, progress = self._entry, self._entry.job.progress
+        if progress is None:
+            return None
+        entry.progress_told_mono = self._clock.monotonic()
+        return ProgressEvent(
+            at=rfc3339(self._clock.wall_ns()),
+            done=progress.done,
+            total=progress.total,
+            text=progress.text,
+        )
+
+    def _output_event(
+        self, chunk: Any, truncated: dict[str, int] | msgspec.UnsetType, wall_ns: int
+    ) -> Event:
+        return OutputEvent(at=rfc3339(wall_ns), chunk=chunk, truncated=truncated)
+
+
+def _masked(value: Any, mask: Callable[[str], str]) -> Any:
+    """JSON data with every text in it masked."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, list):
+        return [_masked(each, mask) for each in value]
+    if isinstance(value, dict):
+        return {key: _masked(each, mask) for key, each in value.items()}
+    return value

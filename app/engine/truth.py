@@ -1,0 +1,54 @@
+"""What gauges read at scrape: the state itself, not a count kept beside it."""
+
+from collections.abc import Iterable, Mapping
+
+from app.engine.core import Core
+from app.jobs.retention import Retention
+from telemetry.names import Priority, State
+
+
+class EngineTruth:
+    """The engine as `telemetry.metrics.Truth` asks for it; on the loop's thread."""
+
+    def __init__(self, core: Core, retention: Retention, operations: Iterable[str]) -> None:
+        self._core = core
+        self._operations = tuple(operations)
+        self._retention = retention
+
+    def queue_depth(self) -> Mapping[Priority, int]:
+        """Queued jobs by priority; deferred ones are not among them."""
+        return self._core.queue.depth()
+
+    def oldest_age_s(self) -> Mapping[Priority, float]:
+        """How long the oldest queued job of each priority has waited; 0 where none waits."""
+        now, oldest = self._core.clock.monotonic(), self._core.queue.oldest()
+        return {each: max(0.0, now - oldest[each]) if each in oldest else 0.0 for each in Priority}
+
+    def running(self) -> Mapping[str, int]:
+        """Jobs that hold a slot, by operation; those being cancelled included."""
+        return self._of_each(State.RUNNING, State.CANCELLING)
+
+    def retrying(self) -> Mapping[str, int]:
+        """Jobs that wait for their retry time, by operation."""
+        return self._of_each(State.RETRYING)
+
+    def deferred(self) -> int:
+        """Jobs that wait for their first stream."""
+        return self._core.registry.deferred()
+
+    def retained_jobs(self) -> int:
+        """Finished jobs that are kept."""
+        return self._retention.jobs
+
+    def retained_bytes(self) -> int:
+        """Bytes that they hold."""
+        return self._retention.bytes
+
+    def slots(self) -> int:
+        """How many jobs may run at once."""
+        return self._core.settings.concurrency
+
+    def _of_each(self, *states: State) -> Mapping[str, int]:
+        """A number for every operation, 0 included: a series that vanishes is no zero."""
+        counts = self._core.registry.by_operation(*states)
+        return {name: counts.get(name, 0) for name in self._operations}

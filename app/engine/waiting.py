@@ -1,0 +1,114 @@
+"""Waiting: for a stream, for a slot, for the retry time, and every limit on it.
+
+Each wait ends in exactly one of: the next step, a cancel, or a limit that fails the job. It knows
+nothing of running attempts except that the execution is to be told when a deadline passes.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from app.engine.core import Core
+from app.engine.entry import Entry
+from app.engine.observer import limit_s
+from app.jobs import job as jobs
+from app.jobs.model import Failure
+from app.jobs.verdict import expired
+from telemetry.names import State, TimeoutKind
+
+
+_UNMET: Final = {
+    TimeoutKind.QUEUE: "not started within queue_timeout_s",
+    TimeoutKind.ATTACH: "no stream attached within attach_timeout_s",
+    TimeoutKind.DEADLINE: "not finished within deadline_s",
+}
+
+
+class Waiting:
+    """Moves jobs between deferred, queued and retrying, and ends those that wait too long."""
+
+    def __init__(
+        self,
+        core: Core,
+        *,
+        wake: Callable[[], None],
+        finish: Callable[[Entry], None],
+        deadline_passed: Callable[[Entry], None],
+    ) -> None:
+        self._core = core
+        self._wake = wake
+        self._finish = finish
+        self._deadline_passed = deadline_passed
+
+    def admit(self, entry: Entry) -> None:
+        """A new job: its deadline counts from now; it is queued, or deferred until a stream."""
+        policy = entry.job.policy
+        if policy.deadline_s is not None:
+            self._arm(entry, "deadline", policy.deadline_s, self._deadline)
+        if entry.job.deferred:
+            self._core.observer.deferred(entry)
+            self._arm(
+                entry, "attach", policy.attach_timeout_s, self._expire, TimeoutKind.ATTACH
+            )
+        else:
+            self.enqueue(entry)
+
+    def enqueue(self, entry: Entry) -> None:
+        """Into the queue: at submit, when the first stream attaches, or when a retry is due."""
+        core, job = self._core, entry.job
+        now = core.clock.monotonic()
+        jobs.queue(job, now_ns=core.clock.wall_ns(), now_mono=now)
+        core.queue.push(
+            job.id,
+            priority=job.policy.priority,
+            operation=job.operation,
+            concurrency_key=job.policy.concurrency_key,
+            now_mono=now,
+        )
+        timer = entry.timers.pop("attach", None)
+        if timer is not None:
+            timer.cancel()
+        limit_s = job.policy.queue_timeout_s
+        if limit_s is not None and job.started_ns is None:
+            self._arm(entry, "queue", limit_s, self._expire, TimeoutKind.QUEUE)
+        core.observer.queued(entry, core.queue.position(job.id) or 0)
+        self._wake()
+
+    def for_retry(self, entry: Entry, delay_s: float) -> None:
+        """Hold no slot until `delay_s` seconds have passed, then queue again."""
+        self._arm(entry, "retry", delay_s, self._due)
+
+    def leave(self, entry: Entry) -> None:
+        """The job waits no longer, for whatever reason: no trace of it in queue or timers."""
+        self._core.queue.remove(entry.job.id)
+        entry.disarm()
+
+    def _due(self, entry: Entry) -> None:
+        entry.timers.pop("retry", None)
+        jobs.due(entry.job)
+        self._core.observer.backoff_ended(entry)
+        self.enqueue(entry)
+
+    def _deadline(self, entry: Entry) -> None:
+        entry.timers.pop("deadline", None)
+        state = entry.job.state
+        if state in (State.RUNNING, State.CANCELLING):
+            self._deadline_passed(entry)
+        elif state in (State.QUEUED, State.RETRYING):
+            self._expire(entry, TimeoutKind.DEADLINE)
+
+    def _expire(self, entry: Entry, kind: TimeoutKind) -> None:
+        """Fail a waiting job: `expired` if it never started, else `timeout`."""
+        core, job = self._core, entry.job
+        reason = expired(kind, started=job.started_ns is not None)
+        entry.timeout_kind = kind
+        core.observer.waiting_timed_out(entry, kind)
+        message = f"{_UNMET[kind]} = {limit_s(job, kind):g} s"
+        failure = Failure(reason=reason, type=reason.value, message=message)
+        jobs.fail(job, failure, now_ns=core.clock.wall_ns())
+        self._finish(entry)
+
+    def _arm(
+        self, entry: Entry, name: str, delay_s: float, call: Callable[..., None], *args: object
+    ) -> None:
+        entry.timers[name] = self._core.loop.call_later(delay_s, call, entry, *args)
+

@@ -1,0 +1,69 @@
+"""The FastAPI application: routes, problems, and who may address it. It starts nothing."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Final
+
+from fastapi import FastAPI
+from opentelemetry.sdk.resources import Resource
+
+from app.http import health, jobs, narration, operations, stream, trace
+from app.http import metrics as scrape
+from app.http.hosts import HostCheck, Hosts
+from app.http.openapi import add_openapi
+from app.http.problems import add_problem_handlers
+from app.http.serving import Serving
+from app.settings import Settings
+from telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from app.engine.engine import Engine
+
+DESCRIPTION: Final = (
+    "POST a job and GET its story. Errors are `application/problem+json`. "
+    "A field or a query parameter that means nothing is a 422, not ignored."
+)
+
+ROUTES: Final[tuple[Callable[[FastAPI, Serving], None], ...]] = (
+    jobs.add_routes,
+    stream.add_routes,
+    narration.add_routes,
+    trace.add_routes,
+    operations.add_routes,
+    scrape.add_routes,
+    health.add_routes,
+)
+
+
+def create_application(
+    *,
+    engine: "Callable[[], Engine]",
+    settings: Settings,
+    metrics: Metrics,
+    resource: Resource,
+    bound: str | None = None,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+    version: str = "0",
+) -> FastAPI:
+    """The application.
+
+    `engine` is asked at each request, since the engine is made on the loop at start-up. `bound` is
+    the address that the server listens on, None where another application mounts this one.
+    """
+    app = FastAPI(
+        title="Job narrator",
+        version=version,
+        description=DESCRIPTION,
+        docs_url="/docs",
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
+    serving = Serving(engine=engine, settings=settings, metrics=metrics, resource=resource)
+    for add_routes in ROUTES:
+        add_routes(app, serving)
+    add_problem_handlers(app)
+    add_openapi(app)
+    app.add_middleware(HostCheck, hosts=Hosts(settings.allowed_hosts, bound=bound))
+    return app

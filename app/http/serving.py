@@ -1,0 +1,106 @@
+"""What every route is given, and the few things that all of them do.
+
+It holds no state of its own.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+from fastapi import Request
+from opentelemetry.sdk.resources import Resource
+from pydantic import BaseModel, ValidationError
+from starlette.responses import Response
+
+from app.http.problems import INVALID, Problem
+from app.jobs.errors import InvalidSubmission, field_error
+from app.settings import Settings
+from telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from app.engine.engine import Engine
+
+API: Final = "/v1"
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What the routes work with. `engine` gives the running engine; it is made at start-up.
+
+    `resource` is what OpenTelemetry knows of this process, for trace files.
+    """
+
+    engine: "Callable[[], Engine]"
+    settings: Settings
+    metrics: Metrics
+    resource: Resource
+
+
+def validated(model: type[_Model], value: Any) -> _Model:
+    """A JSON body as `model`.
+
+    Raises:
+        InvalidSubmission: says which fields are wrong.
+
+    """
+    with invalid_submissions():
+        return model.model_validate(value)
+
+
+@contextmanager
+def invalid_submissions() -> Iterator[None]:
+    """What pydantic finds wrong becomes an error of ours, without the values.
+
+    Raises:
+        InvalidSubmission: says which fields are wrong.
+
+    """
+    try:
+        yield
+    except ValidationError as error:
+        told = error.errors(include_url=False, include_input=False)
+        raise InvalidSubmission(
+            [field_error(str(each["msg"]), *each["loc"]) for each in told]
+        ) from None
+
+
+def refuse_unknown_parameters(request: Request, legal: tuple[str, ...]) -> None:
+    """A parameter that means nothing here is a 422: most often it is a typing error."""
+    unknown = [name for name in request.query_params if name not in legal]
+    if unknown:
+        raise invalid_parameter(
+            unknown[0], f"there is no such parameter: {', '.join(unknown)[:200]}", legal
+        )
+
+
+def invalid_parameter(name: str, message: str, legal: tuple[str, ...]) -> Problem:
+    """A 422 for one query parameter, with what would be legal."""
+    entry = {"loc": ["query", name], "message": message, "legal": list(legal)}
+    return Problem(
+        INVALID,
+        f"Not valid: query.{name}: {message}.",
+        members={"errors": [entry], "legal": {name: list(legal)}},
+    )
+
+
+def json_response(
+    content: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """`content` as JSON."""
+    return Response(
+        msgspec.json.encode(content),
+        status_code=status,
+        media_type=JSON,
+        headers=dict(headers or {}),
+    )
+
+
+def root_path(request: Request) -> str:
+    """Where this application is mounted; empty at the root."""
+    return str(request.scope.get("root_path", "")).rstrip("/")

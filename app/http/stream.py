@@ -1,0 +1,136 @@
+"""Routes of streams: one job's story, and the state changes of all jobs, live.
+
+Where a stream begins and what it looks like is `narration`'s; here is only who counts as a watcher:
+a 200 on a following GET.
+"""
+
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+
+from app.http.openapi import get_route, problems
+from app.http.serving import (
+    API,
+    NDJSON,
+    Serving,
+    invalid_parameter,
+    refuse_unknown_parameters,
+)
+from narration.resume import InvalidStreamQuery, StreamQuery, parse_query
+from narration.sse import Departure, stream_response
+from narration.view import Format, Mode
+from telemetry.names import Level
+
+EVENT_STREAM: Final = "text/event-stream"
+_PARAMETERS: Final = ("mode", "format", "level", "from", "tail", "follow", "last_event_id")
+
+
+class StreamRoutes:
+    """The two streams."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+
+    async def job(self, request: Request, job_id: str) -> Response:
+        """Follow a job's story: replayed from its beginning, then live, to its `end`.
+
+        204 once all of it was read: there is nothing to come. `Last-Event-ID` (header, else query)
+        goes before `from`, `from` before `tail`.
+        """
+        query = stream_query(request)
+        engine = self._serving.engine()
+        log = engine.log(job_id)
+        if not query.follow:
+            return stream_response(log, query, engine.streams)
+        return stream_response(
+            log,
+            query,
+            engine.streams,
+            on_attach=lambda: engine.attached(job_id),
+            on_detach=lambda who: engine.detached(job_id, by_client=who is Departure.CLIENT),
+        )
+
+    async def all(self, request: Request) -> Response:
+        """Follow the state changes of all jobs.
+
+        The ids are this stream's own, over a bounded ring; a `gap` means: list the jobs again.
+        """
+        query = stream_query(request)
+        engine = self._serving.engine()
+        return stream_response(engine.feed, query, engine.streams)
+
+
+def add_routes(app: FastAPI, serving: Serving) -> None:
+    """Add the two streams."""
+    routes = StreamRoutes(serving)
+    extra = {"parameters": _documented()}
+    get_route(
+        app,
+        f"{API}/jobs/{{job_id}}/stream",
+        routes.job,
+        tags=["streams"],
+        responses={**_STREAMED, 204: {"description": "All was read."}, **problems(404, 422)},
+        openapi_extra=extra,
+    )
+    get_route(
+        app,
+        f"{API}/stream",
+        routes.all,
+        tags=["streams"],
+        responses={**_STREAMED, **problems(422)},
+        openapi_extra=extra,
+    )
+
+
+def stream_query(request: Request) -> StreamQuery:
+    """What the client asks of a stream.
+
+    Raises:
+        Problem: 422 for a parameter or a value that means nothing; it names the legal ones.
+
+    """
+    refuse_unknown_parameters(request, _PARAMETERS)
+    try:
+        return parse_query(request.query_params, request.headers.get("last-event-id"))
+    except InvalidStreamQuery as error:
+        raise invalid_parameter(error.field, str(error), error.legal) from None
+
+
+_STREAMED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Events as they come: `state`, `narration`, `progress`, `output`, `gap`, "
+        "`draining` and, last, `end`.",
+        "content": {
+            EVENT_STREAM: {"schema": {"type": "string"}},
+            NDJSON: {"schema": {"type": "string"}},
+        },
+    }
+}
+
+
+def _documented() -> list[dict[str, Any]]:
+    whole = {"type": "integer", "minimum": 0, "maximum": 999_999_999_999_999_999}
+    described: list[tuple[str, dict[str, Any], str]] = [
+        ("mode", {"enum": [each.value for each in Mode]}, "Which phrasing becomes `text`."),
+        ("format", {"enum": [each.value for each in Format]}, "The form of the stream."),
+        ("level", {"enum": [each.label for each in Level]}, "The least level of narration."),
+        ("from", whole, "Begin with this sequence."),
+        ("tail", whole, "Begin with the newest N events, as filtered."),
+        ("follow", {"enum": ["true", "false"]}, "Whether to wait for what is to come."),
+        ("last_event_id", {"type": "string"}, "Begin after this id, as the header would."),
+    ]
+    parameters = [
+        {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+        for name, schema, text in described
+    ]
+    return [
+        *parameters,
+        {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "required": False,
+            "description": "Begin after this id.",
+            "schema": {"type": "string"},
+        },
+    ]

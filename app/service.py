@@ -1,0 +1,261 @@
+"""The composition root: everything is wired here, and nowhere else.
+
+`Narrator` is one job server: an application of its own, mounted in another FastAPI application, or
+called in process. Nothing happens until its lifespan (`running`) starts it on an event loop.
+"""
+
+import asyncio
+import importlib.metadata
+import logging
+import random
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.instrumentation.threading import ThreadingInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+
+from app.engine.core import Core
+from app.engine.engine import Engine
+from app.engine.feed import Feed
+from app.engine.observer import Observer
+from app.handlers.discovery import operations_of
+from app.handlers.lifespan import Resources
+from app.handlers.operation import Operation
+from app.http.application import create_application
+from app.http.instrumentation import instrument
+from app.jobs.queue import Concurrency, JobQueue
+from app.jobs.record import JobRecord
+from app.jobs.registry import JobRegistry
+from app.jobs.submission import Submission
+from app.settings import Settings
+from narration.hub import Limits, Narration
+from narration.log import NarrationLog
+from narration.logs import NarrationHandler
+from narration.masking import masker
+from narration.streams import Streams
+from telemetry.clock import Clock, SystemClock
+from telemetry.metrics import Metrics
+from telemetry.tracing import Tracing, build_tracing, make_global
+
+Handler = Operation | Callable[..., Any]
+
+
+class NotRunningError(RuntimeError):
+    """The narrator was called before its lifespan began, or after it ended."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this Narrator is not running: enter `async with narrator.running():`, "
+            "or let the application that mounts it do so in its lifespan"
+        )
+
+
+class Narrator:
+    """One job server.
+
+    `operations` are functions marked with `@operation`, or what `app.handlers.discovery` loads.
+    `tracer_provider` is the application's own; without it the global one, if an SDK's is set, else
+    one made as OpenTelemetry's variables say. `bound` is the address that the server listens on,
+    None where another application mounts this one.
+    """
+
+    def __init__(
+        self,
+        operations: Iterable[Handler],
+        *,
+        settings: Settings | None = None,
+        tracer_provider: TracerProvider | None = None,
+        clock: Clock | None = None,
+        bound: str | None = None,
+        uniform: Callable[[], float] | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.clock = clock or SystemClock()
+        self.metrics = Metrics()
+        self._operations = {each.name: each for each in _loaded(operations)}
+        self._uniform = uniform or random.SystemRandom().random
+        self._tracing = build_tracing(
+            provider=tracer_provider or _global_provider(),
+            counters=self.metrics,
+            bound_s=self.settings.telemetry_shutdown_s,
+        )
+        self._engine: Engine | None = None
+        self.application: FastAPI = create_application(
+            engine=lambda: self.engine,
+            settings=self.settings,
+            metrics=self.metrics,
+            resource=self._tracing.provider.resource,
+            bound=bound,
+            lifespan=self._lifespan,
+            version=_version(),
+        )
+        instrument(self.application, self._tracing.provider)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; `NotRunningError` outside of `running`."""
+        if self._engine is None:
+            raise NotRunningError
+        return self._engine
+
+    # --- in process ---------------------------------------------------------------------------------
+
+    async def submit(self, operation: str, /, **params: Any) -> JobRecord:
+        """Submit a job in process; its span is a child of the current one.
+
+        Raises:
+            NotRunningError, and what `Engine.submit` raises.
+
+        """
+        submission = Submission(operation=operation, params=params)
+        record, _, _ = self.engine.submit(submission, parent=otel_context.get_current())
+        return record
+
+    async def result(self, job_id: str, *, timeout_s: float = 3600.0) -> JobRecord:
+        """The job once it has finished, or as it is after `timeout_s` seconds."""
+        return await self.engine.wait(job_id, timeout_s)
+
+    # --- its life -----------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Narrator"]:
+        """Run on this loop; at the end, cancel what is unfinished and flush telemetry.
+
+        Raises:
+            ResourceError: a `@lifespan` function failed.
+
+        """
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._flush)
+            if not isinstance(trace.get_tracer_provider(), TracerProvider):
+                make_global(self._tracing.provider)
+            resources = Resources()
+            stack.push_async_callback(resources.close)
+            for each in self._operations.values():
+                await resources.open(each.lifespans)
+            self._instrument(stack)
+            engine = self._start(resources)
+            self._engine = engine
+            stack.callback(self._stop)
+            try:
+                yield self
+            finally:
+                if not engine.draining:
+                    await engine.drain(0)
+
+    async def drain(self) -> None:
+        """Take nothing new, finish what runs within `drain_s`, tell every stream."""
+        engine = self.engine
+        await engine.drain(self.settings.drain_s)
+        engine.streams.drain("shutdown")
+        await engine.streams.wait_closed(self.settings.heartbeat_s)
+        engine.streams.abort()
+
+    def abort(self) -> None:
+        """Let go of children at once: the process is about to end."""
+        if self._engine is not None:
+            self._engine.kill_all()
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        async with self.running():
+            yield
+
+    def _start(self, resources: Resources) -> Engine:
+        loop = asyncio.get_running_loop()
+        settings, metrics, clock = self.settings, self.metrics, self.clock
+        narration = self._narration(self._tracing)
+        narration.bind()
+        feed_log = NarrationLog(
+            "feed", epoch=uuid.uuid4().hex[:8], limit=settings.feed_limit, schedule=loop.call_soon
+        )
+        core = Core(
+            settings=settings,
+            clock=clock,
+            random=self._uniform,
+            loop=loop,
+            registry=JobRegistry(),
+            queue=JobQueue({each.name: _concurrency(each) for each in self._operations.values()}),
+            observer=Observer(
+                tracer=self._tracing.tracer,
+                metrics=metrics,
+                clock=clock,
+                link_parent=settings.trace_parent == "link",
+            ),
+            metrics=metrics,
+            feed=Feed(feed_log, clock),
+            resources=resources,
+            export=self._tracing.export,
+        )
+        engine = Engine(
+            core,
+            operations=self._operations,
+            narration=narration,
+            new_id=lambda: str(uuid.uuid4()),
+        )
+        engine.start()
+        return engine
+
+    def _narration(self, tracing: Tracing) -> Narration:
+        settings = self.settings
+        return Narration(
+            tracing.provider,
+            clock=self.clock,
+            counters=self.metrics,
+            mask=masker([each.get_secret_value() for each in settings.secrets]),
+            limits=Limits(
+                log_events=settings.log_limit,
+                spans=settings.span_limit,
+                message_bytes=settings.max_message_bytes,
+            ),
+            streams=Streams(heartbeat_s=settings.heartbeat_s, counters=self.metrics),
+        )
+
+    def _instrument(self, stack: AsyncExitStack) -> None:
+        """What carries a job's context into threads, logs and requests; undone at the end."""
+        handler = NarrationHandler()
+        logging.getLogger().addHandler(handler)
+        stack.callback(logging.getLogger().removeHandler, handler)
+        threading = ThreadingInstrumentor()
+        if not threading.is_instrumented_by_opentelemetry:
+            threading.instrument()
+            stack.callback(threading.uninstrument)
+
+    def _stop(self) -> None:
+        if self._engine is not None:
+            self._engine.stop()
+        self._engine = None
+
+    async def _flush(self) -> None:
+        await asyncio.to_thread(self._tracing.shutdown, self.settings.telemetry_shutdown_s)
+
+
+def _loaded(operations: Iterable[Handler]) -> list[Operation]:
+    given = list(operations)
+    ready = [each for each in given if isinstance(each, Operation)]
+    marked = [each for each in given if not isinstance(each, Operation)]
+    return [*ready, *operations_of(marked)]
+
+
+def _concurrency(operation: Operation) -> Concurrency:
+    return Concurrency(
+        limit=operation.defaults.concurrency, per_key=operation.defaults.key_concurrency
+    )
+
+
+def _global_provider() -> TracerProvider | None:
+    """The application's own provider, where it has set one."""
+    provider = trace.get_tracer_provider()
+    return provider if isinstance(provider, TracerProvider) else None
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("job-narrator")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"

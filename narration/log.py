@@ -1,0 +1,226 @@
+"""The log of one story: numbered events in a ring, each encoded once.
+
+It gives the numbers, keeps the newest `limit` events as bytes and tells its watchers, at most once
+a burst, that there is more to read. It does not know who reads, in which form, or what a job is,
+and it has no loop: how a notification is scheduled is given to it. The server's ring of all jobs'
+state changes is one as well; such a log has no end.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Hashable
+from typing import Final, NamedTuple
+
+from narration.encoding import encode
+from narration.events import EndEvent, Event, level_of
+from telemetry.names import Level
+
+_logger = logging.getLogger(__name__)
+
+Schedule = Callable[[Callable[[], None]], object]
+"""Runs a callable soon, not now: `loop.call_soon`."""
+
+ENTRY_OVERHEAD: Final = 120
+"""Bytes that an entry takes beside its data: its tuple, the header of its bytes, its slot."""
+
+
+class Entry(NamedTuple):
+    """One event as it is kept; its sequence is its place."""
+
+    name: str
+    level: Level
+    data: bytes
+
+
+class Rendering(NamedTuple):
+    """A run of entries in the form of one view, and how many of them the view shows."""
+
+    data: bytes
+    shown: int
+
+
+class EvictedError(LookupError):
+    """Entries before `first` were read that the log no longer keeps."""
+
+    def __init__(self, job_id: str, start: int, first: int) -> None:
+        super().__init__(f"the log of {job_id} begins at {first}, not at {start}")
+        self.job_id = job_id
+        self.start = start
+        self.first = first
+
+
+class NarrationLog:
+    """A ring of `limit` events (at least 1), written and read on one thread.
+
+    `first` is the oldest sequence that is kept, `next` the one to be given next (they are equal
+    when nothing is kept); `size` is the memory of what is kept, in bytes.
+    """
+
+    __slots__ = (
+        "_armed",
+        "_entries",
+        "_limit",
+        "_schedule",
+        "_watchers",
+        "ended",
+        "epoch",
+        "first",
+        "forgotten",
+        "job_id",
+        "next",
+        "renderings",
+        "size",
+    )
+
+    def __init__(self, job_id: str, *, epoch: str, limit: int, schedule: Schedule) -> None:
+        if limit < 1:
+            raise ValueError(f"a log keeps at least one event, not {limit}")
+        self.job_id = job_id
+        self.epoch = epoch
+        self.first = 1
+        self.next = 1
+        self.size = 0
+        self.ended = False
+        self.forgotten = False
+        self.renderings: dict[Hashable, Rendering] = {}  # `narration.view` owns what is in it
+        self._entries: list[Entry] = []
+        self._limit = limit
+        self._schedule = schedule
+        self._watchers: dict[object, Callable[[], None]] = {}
+        self._armed = False
+
+    @property
+    def watched(self) -> int:
+        """How many watchers there are."""
+        return len(self._watchers)
+
+    def append(self, event: Event) -> int | None:
+        """Number, encode and keep `event`; its sequence, or None after the end or once forgotten.
+
+        The oldest event makes room when the ring is full. An `EndEvent` ends the log.
+        """
+        if self.ended or self.forgotten:
+            return None
+        sequence = event.seq = self.next
+        entry = Entry(str(event.name.value), level_of(event), encode(event))
+        self._keep(entry, sequence)
+        self.next = sequence + 1
+        if isinstance(event, EndEvent):
+            self.ended = True
+        self._wake()
+        return sequence
+
+    def read(self, start: int, *, max_events: int, max_bytes: int) -> list[Entry]:
+        """Entries from sequence `start` on: as many as fit both bounds, at least one if there is.
+
+        Nothing beyond the newest; `EvictedError` before the oldest.
+        """
+        if start < self.first:
+            raise EvictedError(self.job_id, start, self.first)
+        entries = self._between(start, min(start + max_events, self.next))
+        total = 0
+        for index, entry in enumerate(entries):
+            total += len(entry.data)
+            if total > max_bytes and index:
+                return entries[:index]
+        return entries
+
+    def entries(self) -> list[Entry]:
+        """All that is kept, from `first` on."""
+        return self._between(self.first, self.next)
+
+    def event_id(self, sequence: int) -> str:
+        """The id on the wire: `EPOCH.SEQ`, opaque to clients."""
+        return f"{self.epoch}.{sequence}"
+
+    def parse_id(self, text: str) -> int | None:
+        """The sequence in an id that this log has given; None for any other text."""
+        epoch, dot, digits = text.rpartition(".")
+        if not dot or epoch != self.epoch or len(digits) > len(str(self.next)):
+            return None
+        if not (digits.isascii() and digits.isdigit()) or digits[0] == "0":
+            return None
+        sequence = int(digits)
+        return sequence if sequence < self.next else None
+
+    def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` once a burst of events, and when forgotten; gives what stops it."""
+        key = object()
+        self._watchers[key] = callback
+
+        def unwatch() -> None:
+            self._watchers.pop(key, None)
+            if not self._watchers:
+                self.renderings.clear()
+
+        return unwatch
+
+    def forget(self) -> None:
+        """Let go of all that is kept, for good; watchers are told."""
+        self.forgotten = True
+        self.first = self.next
+        self._entries = []
+        self.size = 0
+        self.renderings.clear()
+        self._wake()
+
+    def _keep(self, entry: Entry, sequence: int) -> None:
+        if len(self._entries) < self._limit:
+            self._entries.append(entry)
+        else:
+            slot = (sequence - 1) % self._limit
+            self.size -= len(self._entries[slot].data) + ENTRY_OVERHEAD
+            self._entries[slot] = entry
+            self.first += 1
+        self.size += len(entry.data) + ENTRY_OVERHEAD
+
+    def _between(self, start: int, stop: int) -> list[Entry]:
+        count = stop - start
+        if count <= 0:
+            return []
+        slot = (start - 1) % self._limit
+        found = self._entries[slot : slot + count]
+        return found + self._entries[: count - len(found)] if len(found) < count else found
+
+    def _wake(self) -> None:
+        if self._watchers and not self._armed:
+            self._armed = True
+            self._schedule(self._notify)
+
+    def _notify(self) -> None:
+        self._armed = False  # cleared before telling: a later append arms again
+        for callback in tuple(self._watchers.values()):
+            try:
+                callback()
+            except Exception:  # one watcher never stalls those behind it
+                _logger.exception("a watcher of the log of %s failed", self.job_id)
+
+
+class LockedLog(NarrationLog):
+    """The same, written by several threads: for a story that was begun where no loop runs."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, job_id: str, *, epoch: str, limit: int, schedule: Schedule) -> None:
+        super().__init__(job_id, epoch=epoch, limit=limit, schedule=schedule)
+        self._lock = threading.Lock()
+
+    def append(self, event: Event) -> int | None:
+        """As `NarrationLog.append`."""
+        with self._lock:
+            return super().append(event)
+
+    def read(self, start: int, *, max_events: int, max_bytes: int) -> list[Entry]:
+        """As `NarrationLog.read`."""
+        with self._lock:
+            return super().read(start, max_events=max_events, max_bytes=max_bytes)
+
+    def entries(self) -> list[Entry]:
+        """As `NarrationLog.entries`."""
+        with self._lock:
+            return super().entries()
+
+    def forget(self) -> None:
+        """As `NarrationLog.forget`."""
+        with self._lock:
+            super().forget()

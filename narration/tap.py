@@ -1,0 +1,151 @@
+"""The live tap: sees each event of a span at the moment it is added, by whatever code adds it.
+
+The SDK calls no processor for `add_event`. So a span of a story becomes, when it starts, an
+instance of a subclass of its *own* class that overrides `_add_event`, the one place where
+`add_event` and `record_exception` meet, and `end`. It stays an SDK span for everybody else. This
+leans on private names of the SDK (`_lock`, `_end_time`, `_events`, `_add_event`); `canary` proves
+at start-up that they still mean what is read into them here, and `polling` does without them.
+
+The tap does not know how an event is phrased, nor how a span finds its story.
+"""
+
+import contextlib
+from collections.abc import Callable
+from threading import RLock
+from typing import Any, ClassVar, Final, cast
+
+from opentelemetry.sdk.trace import EventBase, Span
+
+from narration import formatting
+from narration.scope import Scope
+from telemetry.names import DropReason
+
+SCOPE_ATTRIBUTE: Final = "_narration_scope"
+"""Where a span of a story carries its scope, so that its children find it."""
+
+
+class _Tapped(Span):
+    """What is put before a span's own class; never made, only swapped in."""
+
+    __slots__ = ()
+
+    _events: Any  # a BoundedList, which the SDK declares as any Sequence
+    _narration_scope: Scope
+    _narration_on_end_raised: ClassVar["staticmethod[[Span], None]"]
+
+    # A fast `add_event` (which cleans no attributes that are clean) would stand here.
+
+    def _add_event(self, event: EventBase) -> None:
+        # The body of the SDK is copied for a live span only. Calling it instead would let the
+        # span end between its append and the hand-off, and the event be told after the end.
+        with self._lock:
+            if self._end_time is None:
+                self._events.append(event)
+                scope = self._narration_scope
+                try:  # `_hand_off`, spelt out: this is the hot path
+                    scope.story.put(formatting.span_event, scope, self, event)
+                except Exception:  # noqa: BLE001 - an instrument never breaks the instrumented
+                    count_failure(scope)
+                return
+        # Ended: what happens now is the SDK's to say, and only what it kept is told.
+        super()._add_event(event)
+        events = self._events
+        if len(events) and events[-1] is event:
+            _hand_off(self, event)
+
+    def end(self, end_time: int | None = None) -> None:
+        try:
+            super().end(end_time)
+        except BaseException:
+            # Another processor has raised, and may have kept `on_end` from ours.
+            if self._end_time is not None:
+                self._narration_on_end_raised(self)
+            raise
+
+
+class _TappedOverride(_Tapped):
+    """For a span class that overrides `_add_event` itself: its body must run, not a copy."""
+
+    __slots__ = ()
+
+    def _add_event(self, event: EventBase) -> None:
+        with self._lock:
+            if self._end_time is None:
+                events = self._events
+                before = len(events) + events.dropped
+                super(_Tapped, self)._add_event(event)
+                if len(events) + events.dropped > before:
+                    _hand_off(self, event)
+                return
+        super()._add_event(event)
+
+
+def _hand_off(span: _Tapped, event: EventBase) -> None:
+    scope = span._narration_scope  # noqa: SLF001 - our own attribute
+    try:
+        scope.story.put(formatting.span_event, scope, span, event)
+    except Exception:  # noqa: BLE001 - an instrument never breaks the instrumented
+        # Counted and not logged: this runs under the span's lock, and a logging handler may use
+        # the span.
+        count_failure(scope)
+
+
+def count_failure(scope: Scope) -> None:
+    """Count one message that narration failed on; never raises."""
+    with contextlib.suppress(Exception):
+        scope.story.counters.dropped(DropReason.ERROR)
+
+
+class Tap:
+    """Swaps spans' classes; keeps one tapped class for each class of spans it has met.
+
+    `on_end_raised(span)` is called when the `end()` of a tapped span has ended it and raises, as it
+    does if any processor raises.
+    """
+
+    __slots__ = ("_classes", "_on_end_raised")
+
+    def __init__(self, *, on_end_raised: Callable[[Span], None]) -> None:
+        self._classes: dict[type[Span], type[_Tapped]] = {}
+        self._on_end_raised = on_end_raised
+
+    def attach(self, span: Span, scope: Scope) -> None:
+        """Tell `span`'s events to `scope` from now on, those that it already has first.
+
+        Raises TypeError if the span's class cannot be swapped.
+        """
+        own = type(span)
+        tapped = self._classes.get(own) or self._make_class(own)
+        private = cast("Any", span)
+        with private._lock:  # noqa: SLF001 - see the module's docstring
+            private.__class__ = tapped
+            private._narration_scope = scope  # noqa: SLF001
+            # Re-entrant, since the hand-off holds it: what runs inside (a logging handler, a
+            # finaliser) may use the same span, and must not wait for itself.
+            private._lock = RLock()  # noqa: SLF001
+            events = private._events  # noqa: SLF001
+            if len(events):
+                for event in tuple(events):
+                    _hand_off(private, event)
+
+    def _make_class(self, own: type[Span]) -> type[_Tapped]:
+        plain = own._add_event is Span._add_event  # noqa: SLF001 - see the module's docstring
+        before = _Tapped if plain else _TappedOverride
+        tapped = type(
+            own.__name__,  # the SDK's repr shows it
+            (before, own),
+            {
+                "__slots__": (),
+                "__module__": own.__module__,
+                "__qualname__": own.__qualname__,
+                "__doc__": own.__doc__,
+                "_narration_on_end_raised": staticmethod(self._on_end_raised),
+            },
+        )
+        return self._classes.setdefault(own, tapped)
+
+
+def scope_of(span: object) -> Scope | None:
+    """The scope that `span` was tapped (or is polled) for."""
+    scope = getattr(span, SCOPE_ATTRIBUTE, None)
+    return scope if isinstance(scope, Scope) else None

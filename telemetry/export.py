@@ -1,0 +1,296 @@
+"""Finished spans leave over OTLP/HTTP: bounded in memory, in time and in log lines.
+
+The only import of the OTLP exporter. It knows neither jobs nor narration. The queue is ours because
+the SDK's batch processor neither honours the time of a flush (49 s where 1 s was asked for, with a
+collector that hangs), nor tells what it drops, nor lets the first spans leave early. A collector
+that is dead, slow or hanging costs the spans, and never a job or the exit of the process.
+"""
+
+import logging
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol, Self
+
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.environment_variables import (
+    OTEL_BSP_EXPORT_TIMEOUT,
+    OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
+    OTEL_BSP_MAX_QUEUE_SIZE,
+    OTEL_BSP_SCHEDULE_DELAY,
+    OTEL_EXPORTER_OTLP_TIMEOUT,
+    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT,
+)
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+_logger = logging.getLogger(__name__)
+
+DEFAULT_BOUND_S: Final = 5.0
+"""Seconds that a shutdown may take, and one export where the environment says nothing."""
+FIRST_DELAY_S: Final = 0.1
+"""The first batch leaves this soon, so that first contact feels instant; later ones are larger."""
+LOG_INTERVAL_S: Final = 30.0
+
+_EXPORTER_LOGGERS: Final = (
+    __name__,
+    "opentelemetry.exporter.otlp.common.http",
+    "opentelemetry.exporter.otlp.proto.common._internal",
+    "opentelemetry.exporter.otlp.proto.common._internal.trace_encoder",
+    "opentelemetry.exporter.otlp.proto.http._common",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+)
+
+
+class ExportCounters(Protocol):
+    """What an export queue counts; `telemetry.metrics.Metrics` fits."""
+
+    def observe_export_queue(self, length: Callable[[], int]) -> None:
+        """`length` gives the spans that wait, whenever it is asked."""
+        ...
+
+    def exported(self, count: int) -> None:
+        """`count` spans were sent."""
+        ...
+
+    def export_failed(self, count: int) -> None:
+        """`count` spans could not be sent."""
+        ...
+
+    def exporter_dropped(self, count: int) -> None:
+        """`count` spans found no room, or came after the end."""
+        ...
+
+
+class NoExportCounters:
+    """Counts nothing."""
+
+    def observe_export_queue(self, length: Callable[[], int]) -> None:
+        """Nothing."""
+
+    def exported(self, count: int) -> None:
+        """Nothing."""
+
+    def export_failed(self, count: int) -> None:
+        """Nothing."""
+
+    def exporter_dropped(self, count: int) -> None:
+        """Nothing."""
+
+
+class ExportQueue(SpanProcessor):
+    """Sends sampled spans in batches from a thread of its own; belongs to one process.
+
+    A full queue drops the newest span. A child that was forked exports nothing: it has neither the
+    thread nor the connection. Times are real ones, since a thread and a socket wait in them.
+    """
+
+    def __init__(
+        self,
+        exporter: SpanExporter,
+        *,
+        counters: ExportCounters,
+        max_queue: int = 2048,
+        max_batch: int = 512,
+        delay_s: float = 5.0,
+        first_delay_s: float = FIRST_DELAY_S,
+        bound_s: float = DEFAULT_BOUND_S,
+    ) -> None:
+        self._exporter = exporter
+        self._counters = counters
+        self._max_queue = max_queue
+        self._max_batch = min(max_batch, max_queue)
+        self._delay_s = delay_s
+        self._next_delay_s = min(first_delay_s, delay_s)
+        self._bound_s = bound_s
+        self._pid = os.getpid()
+        self._spans: deque[ReadableSpan] = deque()
+        self._changed = threading.Condition()
+        self._accepted = 0  # spans that ever entered the queue
+        self._done = 0  # of these, how many the exporter has been through
+        self._flush_to = 0  # those up to here do not wait for their batch to fill
+        self._closed = False
+        self._given_up = False
+        counters.observe_export_queue(lambda: len(self._spans))
+        self._worker = threading.Thread(target=self._work, name="span-export", daemon=True)
+        self._worker.start()
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take a finished span; never waits for the network. Unsampled spans are not exported."""
+        context = span.get_span_context()
+        if context is None or not context.trace_flags.sampled or os.getpid() != self._pid:
+            return
+        with self._changed:
+            waiting = len(self._spans)
+            accepted = not self._closed and waiting < self._max_queue
+            if accepted:
+                self._spans.append(span)
+                self._accepted += 1
+                if waiting == 0 or waiting + 1 == self._max_batch:
+                    self._changed.notify_all()
+        if not accepted:
+            self._counters.exporter_dropped(1)
+            _logger.warning("a span was not exported: the queue is full or closed")
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Send what has come so far; whether it is through within the time, failed or not."""
+        with self._changed:
+            target = self._flush_to = self._accepted
+            self._changed.notify_all()
+            return self._changed.wait_for(
+                lambda: self._done >= target or self._given_up, timeout_millis / 1000
+            )
+
+    def close(self, timeout_s: float) -> bool:
+        """Send what is left and stop; whether all was tried within `timeout_s` (seconds).
+
+        What is left after that is given up and counted as dropped. May be called again.
+        """
+        with self._changed:
+            first, self._closed = not self._closed, True
+            self._changed.notify_all()
+        if not self._given_up:
+            self._worker.join(max(0.0, timeout_s))
+        with self._changed:
+            self._given_up = True
+            left = len(self._spans)
+            self._spans.clear()
+            complete = self._done == self._accepted
+            self._changed.notify_all()
+        if left:
+            self._counters.exporter_dropped(left)
+        if first:
+            self._exporter.shutdown()  # also ends a wait between two tries
+        return complete
+
+    def shutdown(self) -> None:
+        """Close within the default bound; called by the provider."""
+        self.close(self._bound_s)
+
+    def _work(self) -> None:
+        with suppress_instrumentation():  # an export makes no spans of its own
+            while batch := self._next_batch():
+                self._send(batch)
+                with self._changed:
+                    self._done += len(batch)
+                    self._next_delay_s = self._delay_s
+                    self._changed.notify_all()
+
+    def _next_batch(self) -> list[ReadableSpan]:
+        """Wait until a batch is due; empty when there will be none any more."""
+        due: float | None = None
+        with self._changed:
+            while not self._given_up:
+                if self._spans:
+                    due = time.monotonic() + self._next_delay_s if due is None else due
+                    wait_s = due - time.monotonic()
+                    if wait_s <= 0 or self._is_urgent():
+                        count = min(self._max_batch, len(self._spans))
+                        return [self._spans.popleft() for _ in range(count)]
+                    self._changed.wait(wait_s)
+                elif self._closed:
+                    break
+                else:
+                    self._changed.wait()
+        return []
+
+    def _is_urgent(self) -> bool:
+        return self._closed or self._done < self._flush_to or len(self._spans) >= self._max_batch
+
+    def _send(self, batch: list[ReadableSpan]) -> None:
+        try:
+            sent = self._exporter.export(batch) is SpanExportResult.SUCCESS
+        except Exception:  # whatever an exporter raises, the thread goes on
+            _logger.exception("the exporter raised")
+            sent = False
+        if sent:
+            self._counters.exported(len(batch))
+        else:
+            self._counters.export_failed(len(batch))
+
+
+class OncePerInterval(logging.Filter):
+    """Lets each kind of log line through once per interval, with the number of those held back.
+
+    Two lines are of a kind if logger, level and format string are the same.
+    """
+
+    def __init__(
+        self,
+        interval_s: float = LOG_INTERVAL_S,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._interval_s = interval_s
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._told: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether `record` is told; adds to its text how many before it were not."""
+        kind = (record.name, record.levelno, str(record.msg))
+        now = self._monotonic()
+        with self._lock:
+            last, held_back = self._told.get(kind, (-math.inf, 0))
+            if now - last < self._interval_s:
+                self._told[kind] = (last, held_back + 1)
+                return False
+            self._told[kind] = (now, 0)
+        if held_back:
+            record.msg = f"{record.getMessage()} ({held_back} more like this since the last time)"
+            record.args = None
+        return True
+
+    def install(self) -> Self:
+        """Attach to the exporter's loggers."""
+        for name in _EXPORTER_LOGGERS:
+            logging.getLogger(name).addFilter(self)
+        return self
+
+    def remove(self) -> None:
+        """Detach from them."""
+        for name in _EXPORTER_LOGGERS:
+            logging.getLogger(name).removeFilter(self)
+
+
+def open_otlp(*, counters: ExportCounters, bound_s: float = DEFAULT_BOUND_S) -> ExportQueue:
+    """A queue to the collector that the environment names (OTLP exporter and batch variables).
+
+    One export may take `bound_s` seconds unless the environment says otherwise.
+    """
+    # Its import costs a tenth of a second, and only an export needs it.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+        OTLPSpanExporter,
+    )
+
+    said = os.environ.get(OTEL_EXPORTER_OTLP_TRACES_TIMEOUT) or os.environ.get(
+        OTEL_EXPORTER_OTLP_TIMEOUT
+    )
+    limit_s = _positive(OTEL_BSP_EXPORT_TIMEOUT, 30_000) / 1000
+    return ExportQueue(
+        OTLPSpanExporter(timeout=None if said else min(bound_s, limit_s)),
+        counters=counters,
+        max_queue=_positive(OTEL_BSP_MAX_QUEUE_SIZE, 2048),
+        max_batch=_positive(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, 512),
+        delay_s=_positive(OTEL_BSP_SCHEDULE_DELAY, 5000) / 1000,
+        bound_s=bound_s,
+    )
+
+
+def _positive(variable: str, default: int) -> int:
+    """A positive whole number from the environment; anything else is told and not used."""
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value <= 0:
+        _logger.warning("%s=%s is no positive number: %d is used", variable, text, default)
+        return default
+    return value

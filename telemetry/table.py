@@ -1,0 +1,602 @@
+"""The published contract of telemetry, as data: every span, event, attribute and metric.
+
+`telemetry.metrics` builds its instruments from `METRICS`; the README's tables are generated from
+here (`python -m telemetry.table`), and a test compares a full run with it (`differences`). A name
+that leaves the process has a row here. It knows no library of telemetry. It is longer than other
+modules because it is a table.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from telemetry import names
+from telemetry.names import Label, MetricName, Moment
+
+
+class MetricType(StrEnum):
+    """The types of metrics in the Prometheus exposition."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """An attribute of a span or an event; a name that ends in `.` stands for all that begin so."""
+
+    name: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanRow:
+    """A span of ours. `attributes` are all it may have; which it has depends on the outcome."""
+
+    name: str
+    parent: str
+    kind: str
+    attributes: tuple[str, ...]
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """An event on one of our spans."""
+
+    name: str
+    span: str
+    attributes: tuple[str, ...]
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricRow:
+    """A metric; `unit` is a base unit, or what is counted."""
+
+    name: MetricName
+    type: MetricType
+    unit: str
+    labels: tuple[Label, ...] = ()
+    buckets: tuple[float, ...] = ()
+    description: str
+
+
+def _attributes(*rows: tuple[str, str, str]) -> tuple[Attribute, ...]:
+    return tuple(Attribute(name=name, type=kind, description=text) for name, kind, text in rows)
+
+
+ATTRIBUTES: Final = _attributes(
+    (names.JOB_ID, "string", "The job's id."),
+    (names.JOB_OPERATION, "string", "The operation that the job runs."),
+    (names.JOB_PRIORITY, "string", "`low`, `normal`, `high` or `critical`."),
+    (
+        names.JOB_STATE,
+        "string",
+        "The job's state: at its end, or when a cancellation was asked for.",
+    ),
+    (names.JOB_REASON, "string", "Why the job failed."),
+    (names.JOB_ATTEMPT, "int", "Number of the attempt, from 1; 0 before the first."),
+    (names.JOB_MAX_ATTEMPTS, "int", "Attempts that the policy allows."),
+    (names.JOB_OUTCOME, "string", "How the attempt ended, or the one before a retry."),
+    (names.JOB_DELAY_S, "double", "Seconds until the next attempt."),
+    (names.JOB_WAIT_S, "double", "Seconds that the attempt waited for a slot."),
+    (names.JOB_RUN_S, "double", "Seconds that the attempt ran."),
+    (names.JOB_NEXT_RETRY_AT, "string", "When the next attempt is due (RFC 3339, UTC)."),
+    (names.JOB_TIMEOUT_KIND, "string", "The limit that ran out."),
+    (names.JOB_TIMEOUT_S, "double", "That limit, in seconds."),
+    (names.JOB_CANCEL_ORIGIN, "string", "Who asked to cancel: `client`, `shutdown`, `unwatched`."),
+    (names.JOB_CANCEL_ABANDONED, "bool", "True if the handler would not stop within the grace."),
+    (names.JOB_QUEUE_POSITION, "int", "Jobs ahead in the queue; 0 is next."),
+    (names.JOB_RETRY_OF, "string", "Id of the job that this one repeats."),
+    (names.JOB_CONCURRENCY_KEY, "string", "Jobs that share it run one at a time by default."),
+    (names.JOB_TAG_PREFIX, "string", "A tag of the job, by its key."),
+    (names.JOB_ERROR, "string", "The message of the error."),
+    (names.JOB_RUNNING, "bool", "In a downloaded trace: the span had not ended."),
+    (names.NARRATION_ACTOR, "string", "Who speaks in a narrated message."),
+    (names.NARRATION_TEXT, "string", "The text of a narrated message."),
+    (names.NARRATION_CUTE, "string", "The same, in the cute mode."),
+    (names.NARRATION_STORY, "string", "The same, in the story mode."),
+    (names.NARRATION_LEVEL, "string", "Severity of a narrated message."),
+    (names.ERROR_TYPE, "string", "Class of the error, or the outcome where there is none."),
+    (names.EXCEPTION_TYPE, "string", "Class of the exception."),
+    (names.EXCEPTION_MESSAGE, "string", "Message of the exception."),
+    (names.EXCEPTION_STACKTRACE, "string", "Traceback of the exception."),
+    ("exception.escaped", "string", "Whether the exception left the span."),
+    (names.CODE_FUNCTION_NAME, "string", "Qualified name of the handler."),
+    (names.MESSAGING_SYSTEM, "string", f"Always `{names.SCOPE}`."),
+    (names.MESSAGING_OPERATION_TYPE, "string", "Always `process`."),
+    (names.MESSAGING_DESTINATION_NAME, "string", "The operation."),
+    (names.MESSAGING_MESSAGE_ID, "string", "The job's id."),
+)
+
+_JOB: Final = (names.JOB_ID, names.JOB_OPERATION)
+
+SPANS: Final = (
+    SpanRow(
+        name=names.SPAN_JOB,
+        parent="the caller's span, or none",
+        kind="internal",
+        attributes=(
+            *_JOB,
+            names.JOB_PRIORITY,
+            names.JOB_RETRY_OF,
+            names.JOB_CONCURRENCY_KEY,
+            names.JOB_TAG_PREFIX,
+            names.JOB_STATE,
+            names.JOB_ATTEMPT,
+            names.JOB_REASON,
+            names.ERROR_TYPE,
+            names.JOB_CANCEL_ORIGIN,
+            names.JOB_CANCEL_ABANDONED,
+        ),
+        description="One job, from its creation to its end; named `job <operation>`.",
+    ),
+    SpanRow(
+        name=names.SPAN_WAIT,
+        parent=names.SPAN_JOB,
+        kind="internal",
+        attributes=(names.JOB_ID, names.JOB_ATTEMPT),
+        description="From queueing to the start of an attempt; made when the attempt starts.",
+    ),
+    SpanRow(
+        name=names.SPAN_ATTEMPT,
+        parent=names.SPAN_JOB,
+        kind="consumer",
+        attributes=(
+            *_JOB,
+            names.JOB_ATTEMPT,
+            names.MESSAGING_SYSTEM,
+            names.MESSAGING_OPERATION_TYPE,
+            names.MESSAGING_DESTINATION_NAME,
+            names.MESSAGING_MESSAGE_ID,
+            names.CODE_FUNCTION_NAME,
+            names.JOB_OUTCOME,
+            names.ERROR_TYPE,
+        ),
+        description="One run of the handler; what the handler does lies under it.",
+    ),
+    SpanRow(
+        name=names.SPAN_BACKOFF,
+        parent=names.SPAN_JOB,
+        kind="internal",
+        attributes=(names.JOB_ID, names.JOB_ATTEMPT),
+        description="From a failed attempt to the time of its retry; made when it is over.",
+    ),
+)
+
+
+def _events(*rows: tuple[Moment, tuple[str, ...], str]) -> tuple[EventRow, ...]:
+    return tuple(
+        EventRow(name=name, span=names.SPAN_JOB, attributes=attributes, description=text)
+        for name, attributes, text in rows
+    )
+
+
+EVENTS: Final = (
+    *_events(
+        (
+            Moment.DEFERRED,
+            (names.JOB_OPERATION, names.JOB_PRIORITY, names.JOB_TIMEOUT_S),
+            "The job waits for its first stream.",
+        ),
+        (
+            Moment.QUEUED,
+            (names.JOB_OPERATION, names.JOB_PRIORITY, names.JOB_QUEUE_POSITION),
+            "The job waits for a slot.",
+        ),
+        (
+            Moment.STARTED,
+            (names.JOB_OPERATION, names.JOB_ATTEMPT, names.JOB_MAX_ATTEMPTS, names.JOB_WAIT_S),
+            "An attempt has started.",
+        ),
+        (
+            Moment.ATTEMPT_FAILED,
+            (
+                names.JOB_ATTEMPT,
+                names.JOB_MAX_ATTEMPTS,
+                names.JOB_OUTCOME,
+                names.JOB_RUN_S,
+                names.ERROR_TYPE,
+                names.JOB_ERROR,
+            ),
+            "An attempt has ended without success.",
+        ),
+        (
+            Moment.ATTEMPT_TIMED_OUT,
+            (
+                names.JOB_ATTEMPT,
+                names.JOB_MAX_ATTEMPTS,
+                names.JOB_TIMEOUT_KIND,
+                names.JOB_TIMEOUT_S,
+            ),
+            "A limit ran out while the attempt ran; it was asked to stop.",
+        ),
+        (
+            Moment.RETRY_SCHEDULED,
+            (
+                names.JOB_ATTEMPT,
+                names.JOB_MAX_ATTEMPTS,
+                names.JOB_OUTCOME,
+                names.JOB_DELAY_S,
+                names.JOB_NEXT_RETRY_AT,
+            ),
+            "The next attempt has a time.",
+        ),
+        (
+            Moment.CANCEL_REQUESTED,
+            (names.JOB_CANCEL_ORIGIN, names.JOB_STATE),
+            "Somebody asked to cancel the job, which was in this state.",
+        ),
+        (
+            Moment.ABANDONED,
+            (names.JOB_OPERATION, names.JOB_ATTEMPT),
+            "The handler would not stop within the grace; its slot is free.",
+        ),
+        (
+            Moment.COMPLETED,
+            (names.JOB_OPERATION, names.JOB_ATTEMPT, names.JOB_RUN_S),
+            "The job has succeeded.",
+        ),
+        (
+            Moment.FAILED,
+            (
+                names.JOB_OPERATION,
+                names.JOB_REASON,
+                names.JOB_ATTEMPT,
+                names.ERROR_TYPE,
+                names.JOB_ERROR,
+            ),
+            "The job has failed for good.",
+        ),
+        (
+            Moment.EXPIRED,
+            (names.JOB_OPERATION, names.JOB_TIMEOUT_KIND, names.JOB_TIMEOUT_S),
+            "The job never started in time.",
+        ),
+        (
+            Moment.CANCELLED,
+            (names.JOB_OPERATION, names.JOB_CANCEL_ORIGIN, names.JOB_CANCEL_ABANDONED),
+            "The job was cancelled, and its work has stopped or was abandoned.",
+        ),
+    ),
+    EventRow(
+        name=names.EXCEPTION_EVENT,
+        span=names.SPAN_ATTEMPT,
+        attributes=(
+            names.EXCEPTION_TYPE,
+            names.EXCEPTION_MESSAGE,
+            names.EXCEPTION_STACKTRACE,
+            "exception.escaped",
+        ),
+        description="The exception that failed the attempt.",
+    ),
+)
+
+NARRATION_ATTRIBUTES: Final = (
+    names.NARRATION_ACTOR,
+    names.NARRATION_TEXT,
+    names.NARRATION_CUTE,
+    names.NARRATION_STORY,
+    names.NARRATION_LEVEL,
+)
+"""What `narrate()` puts on its event beside the caller's own fields; the name is its action."""
+
+DURATIONS: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0),
+)
+_LAGS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+_COUNTER, _GAUGE, _HISTOGRAM = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
+
+
+def _metric(  # noqa: PLR0917 - the columns of a table
+    name: MetricName,
+    kind: MetricType,
+    unit: str,
+    labels: tuple[Label, ...],
+    description: str,
+    buckets: tuple[float, ...] = (),
+) -> MetricRow:
+    return MetricRow(
+        name=name, type=kind, unit=unit, labels=labels, buckets=buckets, description=description
+    )
+
+
+METRICS: Final = (
+    _metric(
+        MetricName.QUEUE_DEPTH,
+        _GAUGE,
+        "jobs",
+        (Label.PRIORITY,),
+        "Jobs that wait for a slot; deferred and retrying ones are not among them.",
+    ),
+    _metric(
+        MetricName.QUEUE_OLDEST_AGE,
+        _GAUGE,
+        "seconds",
+        (Label.PRIORITY,),
+        "How long the oldest waiting job has waited; 0 if none waits.",
+    ),
+    _metric(MetricName.RUNNING, _GAUGE, "jobs", (Label.OPERATION,), "Jobs that hold a slot."),
+    _metric(
+        MetricName.RETRYING,
+        _GAUGE,
+        "jobs",
+        (Label.OPERATION,),
+        "Jobs that wait for the time of their retry.",
+    ),
+    _metric(MetricName.DEFERRED, _GAUGE, "jobs", (), "Jobs that wait for their first stream."),
+    _metric(MetricName.RETAINED_JOBS, _GAUGE, "jobs", (), "Finished jobs that are still kept."),
+    _metric(
+        MetricName.RETAINED_BYTES, _GAUGE, "bytes", (), "Memory of the stories of finished jobs."
+    ),
+    _metric(MetricName.WORKER_SLOTS, _GAUGE, "slots", (), "Jobs that may run at the same time."),
+    _metric(
+        MetricName.SUBMITTED,
+        _COUNTER,
+        "jobs",
+        (Label.OPERATION, Label.PRIORITY),
+        "Jobs that were accepted.",
+    ),
+    _metric(
+        MetricName.REFUSED, _COUNTER, "submissions", (Label.REASON,), "Submissions not accepted."
+    ),
+    _metric(
+        MetricName.FINISHED,
+        _COUNTER,
+        "jobs",
+        (Label.OPERATION, Label.OUTCOME, Label.REASON),
+        "Jobs that ended, by terminal state; the reason is empty unless the state is `failed`.",
+    ),
+    _metric(
+        MetricName.WAIT,
+        _HISTOGRAM,
+        "seconds",
+        (Label.OPERATION, Label.PRIORITY),
+        "From queueing to the start of an attempt, per attempt.",
+        DURATIONS,
+    ),
+    _metric(
+        MetricName.RUN,
+        _HISTOGRAM,
+        "seconds",
+        (Label.OPERATION, Label.OUTCOME),
+        "From the start of an attempt to its end, per attempt.",
+        DURATIONS,
+    ),
+    _metric(
+        MetricName.ATTEMPTS,
+        _COUNTER,
+        "attempts",
+        (Label.OPERATION, Label.OUTCOME),
+        "Attempts that ended.",
+    ),
+    _metric(
+        MetricName.RETRIES,
+        _COUNTER,
+        "retries",
+        (Label.OPERATION, Label.REASON),
+        "Retries, counted when scheduled, by the outcome of the attempt before.",
+    ),
+    _metric(
+        MetricName.TIMEOUTS,
+        _COUNTER,
+        "timeouts",
+        (Label.OPERATION, Label.KIND),
+        "Limits that ran out: `attempt`, `queue`, `attach` or `deadline`.",
+    ),
+    _metric(
+        MetricName.CANCELLATIONS,
+        _COUNTER,
+        "jobs",
+        (Label.OPERATION, Label.ORIGIN),
+        "Jobs that were cancelled.",
+    ),
+    _metric(
+        MetricName.CANCELLATION_TIME,
+        _HISTOGRAM,
+        "seconds",
+        (Label.OPERATION, Label.ORIGIN),
+        "From the request to the stop of the handler; only of jobs that were running.",
+        DURATIONS,
+    ),
+    _metric(
+        MetricName.ABANDONED,
+        _COUNTER,
+        "handlers",
+        (Label.OPERATION,),
+        "Handlers that would not stop within the grace.",
+    ),
+    _metric(MetricName.STREAMS_OPEN, _GAUGE, "streams", (), "Streams that are open."),
+    _metric(
+        MetricName.MESSAGES,
+        _COUNTER,
+        "messages",
+        (Label.SOURCE, Label.LEVEL),
+        "Narration messages that were stored.",
+    ),
+    _metric(
+        MetricName.MESSAGES_DROPPED,
+        _COUNTER,
+        "messages",
+        (Label.REASON,),
+        "Messages that never reached their log: `overflow`, `late` or `error`.",
+    ),
+    _metric(
+        MetricName.MESSAGES_DELIVERED, _COUNTER, "events", (), "Events written to streams, live."
+    ),
+    _metric(
+        MetricName.MESSAGES_REPLAYED,
+        _COUNTER,
+        "events",
+        (),
+        "Events written to streams from before they attached.",
+    ),
+    _metric(MetricName.GAPS, _COUNTER, "gaps", (Label.REASON,), "Gaps that were told to a stream."),
+    _metric(MetricName.SLOW_READERS, _COUNTER, "readers", (), "Readers that the log moved past."),
+    _metric(
+        MetricName.LOOP_LAG,
+        _HISTOGRAM,
+        "seconds",
+        (),
+        "How late the event loop ran a timer that was due.",
+        _LAGS,
+    ),
+    _metric(
+        MetricName.EXPORTED,
+        _COUNTER,
+        "spans",
+        (Label.OUTCOME,),
+        "Spans given to the exporter: `sent` or `failed`.",
+    ),
+    _metric(
+        MetricName.EXPORT_DROPPED,
+        _COUNTER,
+        "spans",
+        (),
+        "Spans dropped because the export queue was full or was closed.",
+    ),
+    _metric(MetricName.EXPORT_QUEUE, _GAUGE, "spans", (), "Spans that wait to be exported."),
+    _metric(
+        MetricName.EXPORT_LAST_SUCCESS,
+        _GAUGE,
+        "seconds",
+        (),
+        "Unix time of the last export that succeeded; 0 if none has.",
+    ),
+    _metric(MetricName.PROCESS_CPU, _COUNTER, "seconds", (), "CPU time of the server process."),
+    _metric(MetricName.PROCESS_RESIDENT, _GAUGE, "bytes", (), "Resident memory of the process."),
+    _metric(MetricName.PROCESS_VIRTUAL, _GAUGE, "bytes", (), "Virtual memory of the process."),
+    _metric(MetricName.PROCESS_START, _GAUGE, "seconds", (), "Unix time of the process's start."),
+    _metric(MetricName.PROCESS_OPEN_FDS, _GAUGE, "files", (), "Open file descriptors."),
+    _metric(MetricName.PROCESS_MAX_FDS, _GAUGE, "files", (), "Limit of open file descriptors."),
+)
+
+METRIC_ROWS: Final[Mapping[MetricName, MetricRow]] = {row.name: row for row in METRICS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emitted:
+    """What a run emitted: for each name, the attributes (or labels) it was seen with.
+
+    `events` has the events of our own spans by name, except those of `narrate()`.
+    """
+
+    spans: Mapping[str, frozenset[str]]
+    events: Mapping[str, frozenset[str]]
+    metrics: Mapping[str, frozenset[str]]
+
+
+def differences(emitted: Emitted, *, complete: bool = False) -> list[str]:
+    """Where `emitted` and the published contract disagree, in words; empty if nowhere.
+
+    What was emitted and is not published is always told; with `complete`, what is published and
+    was not emitted as well.
+    """
+    published = (
+        ("span", emitted.spans, {row.name: row.attributes for row in SPANS}),
+        ("event", emitted.events, {row.name: row.attributes for row in EVENTS}),
+        ("metric", emitted.metrics, {row.name: row.labels for row in METRICS}),
+    )
+    found: list[str] = []
+    for what, seen, rows in published:
+        allowed: dict[str, tuple[str, ...]] = {str(name): row for name, row in rows.items()}
+        found += _unpublished(what, seen, allowed)
+        if complete:
+            found += _unseen(what, seen, allowed)
+    return found
+
+
+def span_row_name(name: str) -> str:
+    """The name under which a span of ours is published: `job render` is `job`."""
+    return names.SPAN_JOB if name.startswith(f"{names.SPAN_JOB} ") else name
+
+
+def _unpublished(
+    what: str, seen: Mapping[str, frozenset[str]], allowed: Mapping[str, tuple[str, ...]]
+) -> Iterable[str]:
+    for name, attributes in seen.items():
+        if name not in allowed:
+            yield f"{what} {name} is not published"
+            continue
+        for attribute in sorted(attributes):
+            if not any(_covers(published, attribute) for published in allowed[name]):
+                yield f"{what} {name} has {attribute}, which is not published"
+
+
+def _unseen(
+    what: str, seen: Mapping[str, frozenset[str]], allowed: Mapping[str, tuple[str, ...]]
+) -> Iterable[str]:
+    for name, published in allowed.items():
+        if name not in seen:
+            yield f"{what} {name} is published and was not emitted"
+            continue
+        for attribute in published:
+            if not any(_covers(attribute, emitted) for emitted in seen[name]):
+                yield f"{what} {name} never had {attribute}"
+
+
+def _covers(published: str, attribute: str) -> bool:
+    if published.endswith("."):
+        return attribute.startswith(published)
+    return attribute == published
+
+
+def markdown() -> str:
+    """The contract as Markdown tables, for the README."""
+    return "\n".join(
+        [
+            "### Spans",
+            "",
+            *_rows(
+                ("span", "parent", "kind", "attributes", "meaning"),
+                [
+                    (f"`{row.name}`", row.parent, row.kind, _code(row.attributes), row.description)
+                    for row in SPANS
+                ],
+            ),
+            "### Span events",
+            "",
+            *_rows(
+                ("event", "on", "attributes", "meaning"),
+                [
+                    (f"`{row.name}`", f"`{row.span}`", _code(row.attributes), row.description)
+                    for row in EVENTS
+                ],
+            ),
+            "### Attributes",
+            "",
+            *_rows(
+                ("attribute", "type", "meaning"),
+                [(_code((row.name,)), row.type, row.description) for row in ATTRIBUTES],
+            ),
+            "### Metrics",
+            "",
+            *_rows(
+                ("metric", "type", "unit", "labels", "meaning"),
+                [
+                    (f"`{row.name}`", row.type, row.unit, _code(row.labels), row.description)
+                    for row in METRICS
+                ],
+            ),
+        ]
+    )
+
+
+def _rows(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return [*(f"| {' | '.join(line)} |" for line in lines), ""]
+
+
+def _code(names_: Iterable[str]) -> str:
+    return ", ".join(f"`{name}<key>`" if name.endswith(".") else f"`{name}`" for name in names_)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())

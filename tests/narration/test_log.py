@@ -1,0 +1,236 @@
+"""The log: a ring that numbers, keeps and tells."""
+
+import json
+import sys
+from collections.abc import Callable
+from threading import Thread
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from narration.events import EndEvent, NarrationEvent, OutputEvent, StateEvent
+from narration.log import ENTRY_OVERHEAD, EvictedError, LockedLog, NarrationLog
+from telemetry.names import Level
+
+AT = "2026-01-01T00:00:00.000000Z"
+
+
+class Bursts:
+    """Collects what is scheduled, until the test runs it: a loop in the test's hands."""
+
+    def __init__(self) -> None:
+        self.scheduled: list[Callable[[], None]] = []
+
+    def __call__(self, callback: Callable[[], None]) -> None:
+        """Keep `callback` for the next `run`."""
+        self.scheduled.append(callback)
+
+    def run(self) -> None:
+        """One turn of the loop."""
+        callbacks, self.scheduled = self.scheduled, []
+        for callback in callbacks:
+            callback()
+
+
+def a_log(*, limit: int = 100, schedule: Bursts | None = None) -> NarrationLog:
+    return NarrationLog("job", epoch="e1", limit=limit, schedule=schedule or Bursts())
+
+
+def output(chunk: object = "x") -> OutputEvent:
+    return OutputEvent(at=AT, chunk=chunk)
+
+
+def end() -> EndEvent:
+    return EndEvent(at=AT, state="completed", marker="[DONE]")
+
+
+def chunks(log: NarrationLog) -> list[object]:
+    return [json.loads(entry.data)["chunk"] for entry in log.entries()]
+
+
+def test_the_first_sequence_is_one_and_it_rises_by_one() -> None:
+    log = a_log()
+
+    assert [log.append(output()) for _ in range(3)] == [1, 2, 3]
+    assert [json.loads(entry.data)["seq"] for entry in log.entries()] == [1, 2, 3]
+
+
+def test_a_full_log_keeps_the_newest() -> None:
+    log = a_log(limit=3)
+    for number in range(1, 8):
+        log.append(output(number))
+
+    assert (log.first, log.next) == (5, 8)
+    assert chunks(log) == [5, 6, 7]
+
+
+def test_nothing_is_appended_after_the_end() -> None:
+    log = a_log()
+    log.append(end())
+
+    assert log.ended
+    assert log.append(output()) is None
+    assert log.next == 2
+
+
+def test_a_log_that_keeps_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one event"):
+        a_log(limit=0)
+
+
+def test_reading_stops_at_either_bound_but_gives_at_least_one() -> None:
+    log = a_log()
+    for _ in range(10):
+        log.append(output("y" * 100))
+    size = len(log.entries()[0].data)
+
+    assert len(log.read(1, max_events=4, max_bytes=10**6)) == 4
+    assert len(log.read(1, max_events=10, max_bytes=3 * size)) == 3
+    assert len(log.read(1, max_events=10, max_bytes=1)) == 1
+    assert log.read(11, max_events=10, max_bytes=1) == []
+    assert log.read(999, max_events=10, max_bytes=1) == []
+
+
+def test_reading_what_is_evicted_says_where_the_log_begins() -> None:
+    log = a_log(limit=2)
+    for _ in range(5):
+        log.append(output())
+
+    with pytest.raises(EvictedError) as caught:
+        log.read(2, max_events=1, max_bytes=1)
+
+    assert (caught.value.start, caught.value.first) == (2, 4)
+
+
+def test_only_ids_that_the_log_has_given_are_parsed() -> None:
+    log = a_log()
+    log.append(output())
+    log.append(output())
+
+    assert log.parse_id(log.event_id(2)) == 2
+    for text in ("e1.3", "e1.0", "e1.01", "e1.-1", "e2.1", "1", "", "e1.", ".1", "e1.1 ", "e1.²"):
+        assert log.parse_id(text) is None, text
+    assert log.parse_id("e1." + "9" * 5000) is None
+
+
+def test_a_burst_is_told_once() -> None:
+    bursts = Bursts()
+    log = a_log(schedule=bursts)
+    told: list[int] = []
+    log.watch(lambda: told.append(log.next))
+    for _ in range(5):
+        log.append(output())
+    bursts.run()
+    log.append(output())
+    bursts.run()
+
+    assert told == [6, 7]
+
+
+def test_nobody_is_scheduled_where_nobody_watches() -> None:
+    bursts = Bursts()
+    log = a_log(schedule=bursts)
+    stop = log.watch(lambda: None)
+    stop()
+    stop()
+    log.append(output())
+
+    assert bursts.scheduled == []
+    assert log.watched == 0
+
+
+def test_a_watcher_that_fails_does_not_stall_those_behind_it() -> None:
+    bursts = Bursts()
+    log = a_log(schedule=bursts)
+    told: list[str] = []
+
+    def fail() -> None:
+        raise RuntimeError("broken")
+
+    log.watch(fail)
+    log.watch(lambda: told.append("second"))
+    log.append(output())
+    bursts.run()
+
+    assert told == ["second"]
+
+
+def test_a_forgotten_log_keeps_nothing_and_tells_its_watchers() -> None:
+    bursts = Bursts()
+    log = a_log(schedule=bursts)
+    told: list[bool] = []
+    log.append(output())
+    log.watch(lambda: told.append(log.forgotten))
+    log.forget()
+    bursts.run()
+
+    assert told == [True]
+    assert (log.size, log.entries(), log.first) == (0, [], log.next)
+    assert log.append(output()) is None
+
+
+def test_an_entry_has_the_level_of_its_message_and_any_other_event_the_highest() -> None:
+    log = a_log()
+    log.append(
+        NarrationEvent(
+            at=AT,
+            job_id="job",
+            kind="narrate",
+            level="debug",
+            actor="a",
+            action="b",
+            text="c",
+            fields={},
+            attempt=1,
+        )
+    )
+    log.append(StateEvent(at=AT, state="running"))
+
+    assert [entry.level for entry in log.entries()] == [Level.DEBUG, Level.FATAL]
+    assert [entry.name for entry in log.entries()] == ["narration", "state"]
+
+
+@given(st.integers(1, 12), st.lists(st.integers(0, 40), max_size=60))
+def test_a_ring_of_any_size_holds_the_newest_in_order(limit: int, sizes: list[int]) -> None:
+    log = a_log(limit=limit)
+    for number, size in enumerate(sizes):
+        log.append(output(f"{number}:" + "z" * size))
+    kept = list(enumerate(sizes))[-limit:]
+
+    assert chunks(log) == [f"{number}:" + "z" * size for number, size in kept]
+    assert log.next - log.first == len(kept)
+    assert log.size == sum(len(entry.data) + ENTRY_OVERHEAD for entry in log.entries())
+    for start in range(log.first, log.next + 1):
+        assert log.read(start, max_events=99, max_bytes=10**6) == log.entries()[start - log.first :]
+
+
+def test_memory_is_bounded_by_the_limit_and_told_truly() -> None:
+    log = a_log(limit=50)
+    for _ in range(5_000):
+        log.append(output("w" * 500))
+    real = sum(sys.getsizeof(entry) + sys.getsizeof(entry.data) for entry in log.entries())
+
+    assert len(log._entries) == 50
+    assert 0.7 < log.size / real < 1.3
+
+
+def test_a_locked_log_takes_events_from_several_threads() -> None:
+    log = LockedLog("job", epoch="e", limit=64, schedule=Bursts())
+
+    def tell() -> None:
+        for _ in range(500):
+            log.append(output())
+
+    threads = [Thread(target=tell) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    entries = log.read(log.first, max_events=99, max_bytes=10**6)
+
+    assert (log.first, log.next) == (1_937, 2_001)
+    assert [json.loads(entry.data)["seq"] for entry in entries] == list(range(1_937, 2_001))
+    assert log.entries() == entries
+    log.forget()
+    assert log.entries() == []
