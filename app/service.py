@@ -11,7 +11,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from opentelemetry import context as otel_context
@@ -28,6 +28,7 @@ from app.handlers.lifespan import Resources
 from app.handlers.operation import Operation
 from app.http.application import create_application
 from app.http.instrumentation import instrument
+from app.jobs.errors import Unavailable
 from app.jobs.queue import Concurrency, JobQueue
 from app.jobs.record import JobRecord
 from app.jobs.registry import JobRegistry
@@ -35,23 +36,31 @@ from app.jobs.submission import Submission
 from app.settings import Settings
 from narration.hub import Limits, Narration
 from narration.log import NarrationLog
-from narration.logs import NarrationHandler
+from narration.logs import NarrationHandler, install_logs
 from narration.masking import masker
 from narration.streams import Streams
 from telemetry.clock import Clock, SystemClock
+from telemetry.logs import logger_provider
 from telemetry.metrics import Metrics
 from telemetry.tracing import Tracing, build_tracing, make_global
 
 Handler = Operation | Callable[..., Any]
 
 
-class NotRunningError(RuntimeError):
+STREAMS_CLOSE_S: Final = 5.0
+"""Seconds that the clients of streams have to take their last event, at the end of a drain."""
+
+
+class NotRunningError(Unavailable):
     """The narrator was called before its lifespan began, or after it ended."""
+
+    code = "not-running"
 
     def __init__(self) -> None:
         super().__init__(
             "this Narrator is not running: enter `async with narrator.running():`, "
-            "or let the application that mounts it do so in its lifespan"
+            "or let the application that mounts it do so in its lifespan",
+            retry_after_s=1.0,
         )
 
 
@@ -76,7 +85,7 @@ class Narrator:
     ) -> None:
         self.settings = settings or Settings()
         self.clock = clock or SystemClock()
-        self.metrics = Metrics()
+        self.metrics = Metrics(clock=self.clock)
         self._operations = {each.name: each for each in _loaded(operations)}
         self._uniform = uniform or random.SystemRandom().random
         self._tracing = build_tracing(
@@ -103,7 +112,7 @@ class Narrator:
             raise NotRunningError
         return self._engine
 
-    # --- in process ---------------------------------------------------------------------------------
+    # --- in process ---------------------------------------------------------------------------
 
     async def submit(self, operation: str, /, **params: Any) -> JobRecord:
         """Submit a job in process; its span is a child of the current one.
@@ -120,7 +129,7 @@ class Narrator:
         """The job once it has finished, or as it is after `timeout_s` seconds."""
         return await self.engine.wait(job_id, timeout_s)
 
-    # --- its life -----------------------------------------------------------------------------------
+    # --- its life -----------------------------------------------------------------------------
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Narrator"]:
@@ -153,7 +162,7 @@ class Narrator:
         engine = self.engine
         await engine.drain(self.settings.drain_s)
         engine.streams.drain("shutdown")
-        await engine.streams.wait_closed(self.settings.heartbeat_s)
+        await engine.streams.wait_closed(STREAMS_CLOSE_S)
         engine.streams.abort()
 
     def abort(self) -> None:
@@ -218,9 +227,11 @@ class Narrator:
 
     def _instrument(self, stack: AsyncExitStack) -> None:
         """What carries a job's context into threads, logs and requests; undone at the end."""
-        handler = NarrationHandler()
-        logging.getLogger().addHandler(handler)
-        stack.callback(logging.getLogger().removeHandler, handler)
+        provider, root = logger_provider(self._tracing.provider.resource), logging.getLogger()
+        handler = NarrationHandler(once=install_logs(provider).once if provider else None)
+        root.addHandler(handler)
+        root.handlers.insert(0, root.handlers.pop())  # first: see `install_logs`
+        stack.callback(root.removeHandler, handler)
         threading = ThreadingInstrumentor()
         if not threading.is_instrumented_by_opentelemetry:
             threading.instrument()

@@ -7,7 +7,6 @@ longer than other modules because it is a table: one entry for each setting.
 """
 
 import difflib
-import ipaddress
 import json
 import os
 import tomllib
@@ -333,14 +332,6 @@ def unknown_variables() -> list[str]:
         and variable not in names
         and variable not in CLIENT_VARIABLES
     ]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _FileSource(InitSettingsSource):

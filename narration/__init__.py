@@ -7,7 +7,7 @@ that a child process which only narrates loads no web framework.
 from typing import TYPE_CHECKING, Any, Final
 
 from narration.capture import Captured, capture
-from narration.logs import NarrationHandler, NarrationLogProcessor
+from narration.logs import NarrationHandler, NarrationLogProcessor, install_logs
 from narration.narrate import narrate
 from narration.plain import parse_plain, plain_line
 from narration.process import ProcessFailed, run_process
@@ -25,6 +25,7 @@ __all__ = [
     "ProcessFailed",
     "capture",
     "install",
+    "install_logs",
     "narrate",
     "parse_plain",
     "plain_line",

@@ -7,6 +7,7 @@ trace view, exception messages and log records alike; it does not know which of 
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import lru_cache
@@ -25,6 +26,12 @@ MAX_DEPTH: Final = 8
 MAX_BYTES: Final = 65_536
 """UTF-8 bytes of text that one value, or all attributes of one message, may hold."""
 
+WITHHELD: Final = "…"
+"""What stands in the place of a value that a log record of a third party was filled in with."""
+
+_FIELD: Final = re.compile(  # of `%` formatting (the Python library reference, printf-style)
+    r"%(?:\((?P<name>[^()]*)\))?[#0\- +]*(?:\*|\d+)?(?:\.(?:\*|\d+)?)?[hlL]?(?P<end>[a-zA-Z%])"
+)
 _OURS: Final = frozenset({SCOPE, "narration", "app", "__main__", "root"})
 _ENTRY_COST: Final = 8  # bytes that any entry of a container takes of the budget
 _INT64: Final = 2**63  # integers beyond are told as text: neither OTLP nor most readers take them
@@ -61,6 +68,26 @@ def visible(
     else:
         return {}
     return _Walk(mask, max_bytes).entries(shown)
+
+
+def without_values(template: str, arguments: Mapping[str, Any], disclosure: Disclosure) -> str:
+    """A `%` template of a third party's log with what was filled in withheld: each as `…`.
+
+    Of the named `arguments` those are shown that the operation allows.
+    """
+
+    def shown(field: re.Match[str]) -> str:
+        if field["end"] == "%":
+            return "%"
+        name = field["name"]
+        if name in disclosure.allowed and name in arguments:
+            try:
+                return field[0] % arguments
+            except Exception:  # noqa: BLE001 - a value that does not fit its field, or raises
+                return WITHHELD
+        return WITHHELD
+
+    return _FIELD.sub(shown, template)
 
 
 def plain(attributes: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -13,7 +13,14 @@ from opentelemetry.sdk.trace import Event as SpanEvent
 from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.trace import StatusCode
 
-from narration.disclosure import is_first_party, plain, render, visible, well_formed
+from narration.disclosure import (
+    is_first_party,
+    plain,
+    render,
+    visible,
+    well_formed,
+    without_values,
+)
 from narration.events import NarrationEvent
 from narration.message import NOWHERE, Place, message, place_of
 from narration.phrases import PHRASES, duration, phrase
@@ -39,15 +46,18 @@ class Said(NamedTuple):
 class LogLine:
     """One log record, from `logging` or from OpenTelemetry.
 
-    `logger` is its logger's or instrumentation scope's name, `at_ns` Unix nanoseconds. With an
-    `event_name` it is a log-based event. `exception_type` and `exception_message` are those of the
-    exception that was logged, if any.
+    `logger` is its logger's or instrumentation scope's name, `at_ns` Unix nanoseconds. `template`
+    is what `text` was made from by filling in values, None where it holds none; `arguments` are
+    the values that have names. With an `event_name` it is a log-based event. `exception_type` and
+    `exception_message` are those of the exception that was logged, if any.
     """
 
     logger: str
     level: Level
     at_ns: int
     text: str
+    template: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
     event_name: str | None = None
     exception_type: str | None = None
@@ -172,10 +182,16 @@ def narration(scope: Scope, said: Said) -> NarrationEvent:
 
 
 def log_record(scope: Scope, line: LogLine) -> NarrationEvent:
-    """A log record, or a log-based event, under the job."""
+    """A log record, or a log-based event, under the job.
+
+    What a third party's text was filled in with is withheld like its attributes, unless the
+    operation allows `log.record.original`.
+    """
     source = line.logger
     fields = _visible(scope, line.attributes, source)
     text = line.text
+    if line.template is not None and not _shows(scope, source, names.LOG_RECORD_ORIGINAL):
+        text = without_values(line.template, line.arguments, scope.disclosure)
     if line.event_name and not text:
         text = _with_fields(line.event_name, fields)
     if line.exception_type:

@@ -9,18 +9,18 @@ import logging
 import threading
 import traceback
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, Final
 
 from opentelemetry import trace
-from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from narration import formatting
-from narration.disclosure import is_first_party, json_safe, render
+from narration.disclosure import WITHHELD, json_safe, render
 from narration.formatting import LogLine
 from narration.message import Place, place_of
-from narration.scope import Scope, current_scope
+from narration.scope import current_scope
 from narration.tap import count_failure
 from telemetry import names
 from telemetry.names import Level
@@ -29,6 +29,7 @@ REMEMBERED: Final = 1_024
 """Records that `Once` remembers; both roads are taken within one logging call."""
 
 _OWN_PACKAGES: Final = frozenset({"narration", "telemetry", "app"})
+_INSTALLED: Final = "_narration_log_processor"
 _EVENT_NAMES: Final = ("otel.event.name", "event.name")  # the second is deprecated
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -83,7 +84,7 @@ class NarrationHandler(logging.Handler):
         try:
             at_ns = int(record.created * 1e9)  # as OpenTelemetry's handler computes it
             if self.once.first(self, (scope.story.job_id, record.name, at_ns)):
-                line = _line_of_record(scope, record, at_ns)
+                line = _line_of_record(record, at_ns)
                 scope.story.put(formatting.log_record, scope, line)
         except Exception:  # noqa: BLE001 - an instrument never breaks the instrumented
             count_failure(scope)
@@ -119,6 +120,19 @@ class NarrationLogProcessor(LogRecordProcessor):
         return True
 
 
+def install_logs(provider: LoggerProvider) -> NarrationLogProcessor:
+    """Tell the log records of `provider`: the one processor that it has, made by the first call.
+
+    A `NarrationHandler` beside it shares its `once`, and should come before OpenTelemetry's own
+    handler: only `logging` knows a text apart from the values that it was filled in with.
+    """
+    processor = NarrationLogProcessor()
+    first: NarrationLogProcessor = vars(provider).setdefault(_INSTALLED, processor)
+    if first is processor:
+        provider.add_log_record_processor(processor)
+    return first
+
+
 def level_of_logging(number: int) -> Level:
     """The level of a `logging` level number: the highest standard one that it reaches."""
     for floor, level in (
@@ -139,21 +153,22 @@ def level_of_severity(number: int) -> Level:
     return max(reached, default=Level.INFO)
 
 
-def _line_of_record(scope: Scope, record: logging.LogRecord, at_ns: int) -> LogLine:
+def _line_of_record(record: logging.LogRecord, at_ns: int) -> LogLine:
     attributes = {key: value for key, value in vars(record).items() if key not in _STANDARD}
     event_name = _pop_event_name(attributes)
     kind, message = None, None
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         kind, message = _type_name(type(error)), _str(error)
-        if is_first_party(record.name, scope.disclosure):
-            attributes[names.EXCEPTION_MESSAGE] = message
-            attributes[names.EXCEPTION_STACKTRACE] = "".join(traceback.format_exception(error))
+        attributes[names.EXCEPTION_MESSAGE] = message
+        attributes[names.EXCEPTION_STACKTRACE] = "".join(traceback.format_exception(error))
     return LogLine(
         logger=record.name,
         level=level_of_logging(record.levelno),
         at_ns=at_ns,
         text=_message(record),
+        template=_template(record),
+        arguments=json_safe(record.args) if isinstance(record.args, Mapping) else {},
         # made plain now: what was passed may change before the story gets to it
         attributes=json_safe(attributes) if attributes else attributes,
         event_name=event_name,
@@ -166,7 +181,7 @@ def _line_of_record(scope: Scope, record: logging.LogRecord, at_ns: int) -> LogL
 def _line_of_otel(log_record: ReadWriteLogRecord, source: str, at_ns: int) -> LogLine:
     record = log_record.log_record
     attributes = dict(record.attributes or {})
-    event_name = _pop_event_name(attributes)
+    event_name = record.event_name or _pop_event_name(attributes)
     kind = attributes.get(names.EXCEPTION_TYPE)
     message = attributes.get(names.EXCEPTION_MESSAGE)
     body = record.body
@@ -178,8 +193,10 @@ def _line_of_otel(log_record: ReadWriteLogRecord, source: str, at_ns: int) -> Lo
         level=level_of_severity(severity.value if severity else 0),
         at_ns=at_ns,
         text="" if body is None else body if isinstance(body, str) else render(json_safe(body)),
+        # a body that is no text is data, and all of it values
+        template=None if body is None or isinstance(body, str) else "" if event_name else WITHHELD,
         attributes=attributes,
-        event_name=record.event_name or event_name,
+        event_name=event_name,
         exception_type=None if kind is None else str(kind),
         exception_message=None if message is None else str(message),
         place=_place_of_otel(log_record),
@@ -206,6 +223,15 @@ def _message(record: logging.LogRecord) -> str:
         return record.getMessage()
     except Exception:  # noqa: BLE001 - arguments that do not fit: the template still says something
         return _str(record.msg)
+
+
+def _template(record: logging.LogRecord) -> str | None:
+    """What the message was made from, without values; None where it is a text as it stands."""
+    message: object = record.msg
+    if isinstance(message, str):
+        return message if record.args else None
+    # what is logged instead of a text is a value itself
+    return _type_name(type(message)) if isinstance(message, BaseException) else WITHHELD
 
 
 def _str(value: object) -> str:

@@ -45,8 +45,10 @@ class InJobSampler(Sampler):
         The span's start attributes are passed on, which the SDK's own samplers leave out of a
         result that drops.
         """
+        # Called as the SDK calls it: not every sampler takes a trace state.
+        more = () if trace_state is None else (trace_state,)
         result = self.inner.should_sample(
-            parent_context, trace_id, name, kind, attributes, links, trace_state
+            parent_context, trace_id, name, kind, attributes, links, *more
         )
         if result.decision is not Decision.DROP or not self._inside(parent_context):
             return result

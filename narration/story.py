@@ -7,7 +7,9 @@ a lock takes the loop's place. A failure in narration is counted, never raised.
 """
 
 import asyncio
+import contextlib
 import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -123,7 +125,7 @@ class Story:
         self.max_message_bytes = max_message_bytes
         self._consumer = consumer
         self._pending: deque[tuple[Make, tuple[Any, ...]]] | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finaliser that logs may come in between
         self._armed = False
         self._applying = False
         self._lost = 0
@@ -146,21 +148,38 @@ class Story:
         else:
             self._hand_over(make, args, consumer)
 
+    def put_data(self, make: Make, *args: Any) -> None:
+        """As `put`, but never dropped for want of room: wait first while the story is `full`."""
+        consumer = self._consumer
+        if consumer is None or threading.get_ident() == consumer.thread_id:
+            self.put(make, *args)
+        else:
+            self._hand_over(make, args, consumer, limit=sys.maxsize)
+
     def drain(self) -> None:
-        """Tell all that other threads have handed over; on the loop's thread only."""
+        """Tell all that other threads have handed over so far; on the loop's thread only."""
         self._armed = False  # cleared before draining: a later put arms again
         pending = self._pending
-        while pending:
-            make, args = pending.popleft()
-            self._apply(make, args)
+        if pending:
+            # No more than there are now: a thread that never pauses must not keep the loop here.
+            for _ in range(len(pending)):
+                make, args = pending.popleft()
+                self._apply(make, args)
         if self._lost:
             self._tell_lost()
 
-    def _hand_over(self, make: Make, args: tuple[Any, ...], consumer: Consumer) -> None:
+    def _hand_over(
+        self,
+        make: Make,
+        args: tuple[Any, ...],
+        consumer: Consumer,
+        *,
+        limit: int = HANDOFF_LIMIT,
+    ) -> None:
         with self._lock:
             if self._pending is None:
                 self._pending = deque()
-            if len(self._pending) >= HANDOFF_LIMIT:
+            if len(self._pending) >= limit:
                 self._lost += 1
                 self.counters.dropped(DropReason.OVERFLOW)
                 return
@@ -204,14 +223,23 @@ class Story:
                 self.counters.dropped(DropReason.LATE)
             elif isinstance(event, NarrationEvent):
                 self.counters.narrated(event.kind, event.level)
-        except Exception:  # an instrument never breaks the instrumented
+        except Exception as error:  # noqa: BLE001 - an instrument never breaks the instrumented
             self.counters.dropped(DropReason.ERROR)
-            _logger.exception("narration failed on one message of job %s", self.job_id)
+            self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        """Log a failure, later: a span that a log handler wants to use may be locked just now."""
+        message = "narration failed on one message of job %s: %r"
+        if self._consumer is None:
+            _logger.error(message, self.job_id, error)
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._consumer.loop.call_soon_threadsafe(_logger.error, message, self.job_id, error)
 
     def _tell_lost(self) -> None:
         with self._lock:
             lost, self._lost = self._lost, 0
-        self.log.append(
+        told = self.log.append(
             NarrationEvent(
                 at=rfc3339(self.clock.wall_ns()),
                 job_id=self.job_id,
@@ -224,6 +252,8 @@ class Story:
                 attempt=0,
             )
         )
+        if told is not None:
+            self.counters.narrated(Kind.DROPPED, Level.WARN.label)
 
     @property
     def full(self) -> bool:

@@ -9,8 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+import msgspec
 from opentelemetry.trace import SpanKind, StatusCode
 
+from narration.masking import Mask
 from narration.span_record import SpanRecord
 from telemetry.clock import rfc3339
 from telemetry.names import EXCEPTION_MESSAGE
@@ -50,6 +52,18 @@ def tree(records: Iterable[SpanRecord], *, visible: Visible) -> list[dict[str, A
                 (child, below, level + 1) for child in reversed(children.get(record.key, []))
             ]
     return sorted(roots, key=lambda node: str(node["start"]))
+
+
+def with_masked_names(records: Iterable[SpanRecord], mask: Mask) -> list[SpanRecord]:
+    """`records` with secrets taken out of the names of spans and of events."""
+    return [
+        msgspec.structs.replace(
+            record,
+            name=mask(record.name),
+            events=[msgspec.structs.replace(each, name=mask(each.name)) for each in record.events],
+        )
+        for record in records
+    ]
 
 
 def description_of(record: SpanRecord, visible: Visible) -> str | None:

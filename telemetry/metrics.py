@@ -238,11 +238,11 @@ class Metrics:
         self._streams_open.dec()
 
     def delivered(self, count: int) -> None:
-        """`count` events were written to a stream, live."""
+        """`count` events were written to a stream."""
         self._delivered.inc(count)
 
     def replayed(self, count: int) -> None:
-        """`count` events were written to a stream from before it attached."""
+        """`count` of the delivered ones were there before the stream attached."""
         self._replayed.inc(count)
 
     def gap(self, reason: GapReason) -> None:

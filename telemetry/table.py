@@ -107,8 +107,14 @@ ATTRIBUTES: Final = _attributes(
     (names.EXCEPTION_MESSAGE, "string", "Message of the exception."),
     (names.EXCEPTION_STACKTRACE, "string", "Traceback of the exception."),
     ("exception.escaped", "string", "Whether the exception left the span."),
+    (
+        names.LOG_RECORD_ORIGINAL,
+        "string",
+        "Never emitted: an operation that discloses it shows third-party log texts in full.",
+    ),
     (names.CODE_FUNCTION_NAME, "string", "Qualified name of the handler."),
     (names.MESSAGING_SYSTEM, "string", f"Always `{names.SCOPE}`."),
+    (names.MESSAGING_OPERATION_NAME, "string", "Always `run`."),
     (names.MESSAGING_OPERATION_TYPE, "string", "Always `process`."),
     (names.MESSAGING_DESTINATION_NAME, "string", "The operation."),
     (names.MESSAGING_MESSAGE_ID, "string", "The job's id."),
@@ -141,7 +147,8 @@ SPANS: Final = (
         parent=names.SPAN_JOB,
         kind="internal",
         attributes=(names.JOB_ID, names.JOB_ATTEMPT),
-        description="From queueing to the start of an attempt; made when the attempt starts.",
+        description="From queueing to the start of an attempt, or to the end of a job that did "
+        "not start; made when it is over.",
     ),
     SpanRow(
         name=names.SPAN_ATTEMPT,
@@ -151,6 +158,7 @@ SPANS: Final = (
             *_JOB,
             names.JOB_ATTEMPT,
             names.MESSAGING_SYSTEM,
+            names.MESSAGING_OPERATION_NAME,
             names.MESSAGING_OPERATION_TYPE,
             names.MESSAGING_DESTINATION_NAME,
             names.MESSAGING_MESSAGE_ID,
@@ -429,7 +437,11 @@ METRICS: Final = (
         "Messages that never reached their log: `overflow`, `late` or `error`.",
     ),
     _metric(
-        MetricName.MESSAGES_DELIVERED, _COUNTER, "events", (), "Events written to streams, live."
+        MetricName.MESSAGES_DELIVERED,
+        _COUNTER,
+        "events",
+        (),
+        "Events written to streams, replayed ones among them.",
     ),
     _metric(
         MetricName.MESSAGES_REPLAYED,

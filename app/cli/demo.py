@@ -100,7 +100,9 @@ def demo(path: Path, *, port: int) -> int:
                 _wait(server, printer)
             return code
     except KeyboardInterrupt:
-        printer.close()
+        if printer.terminal:
+            printer.line()  # after the terminal's own ^C
+        printer.line("narrator: stopped", "dim")
         return code
     except (DemoError, httpx.HTTPError) as error:
         printer.close()

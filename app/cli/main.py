@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.demo import demo_command
 from app.cli.failure import USAGE
 from app.cli.serve import serve
 from app.cli.settings_command import settings
@@ -22,6 +23,7 @@ application = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 application.command()(serve)
+application.command("demo")(demo_command)
 application.command()(settings)
 
 

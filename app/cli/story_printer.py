@@ -100,7 +100,7 @@ class StoryPrinter:
     def _progress(self, at: str, data: Mapping[str, Any]) -> None:
         done, total, text = data["done"], data.get("total"), data.get("text") or ""
         share = min(max(done / total, 0.0), 1.0) if total else None
-        amount = f"{done:g}" if total is None else f"{done:.15g}/{total:.15g}"
+        amount = f"{done:.15g}" if total is None else f"{done:.15g}/{total:.15g}"
         said = f"{amount} {text}".strip()
         if share is not None:
             said = f"{bar(share)} {share:4.0%}  {said}"

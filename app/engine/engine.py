@@ -77,7 +77,7 @@ class Engine:
         self._execution = Execution(
             core,
             finish=self._finish,
-            wait_for_retry=lambda entry, delay_s: self._waiting.for_retry(entry, delay_s),
+            wait_for_retry=self._wait_for_retry,
         )
         self._waiting = Waiting(
             core,
@@ -101,7 +101,7 @@ class Engine:
         self._idle = asyncio.Event()
         core.metrics.observe(EngineTruth(core, self._retention, self._operations))
 
-    # --- making and reading jobs --------------------------------------------------------------------
+    # --- making and reading jobs --------------------------------------------------------------
 
     def submit(
         self,
@@ -195,7 +195,7 @@ class Engine:
             "queue": self._core.registry.count(*_WAITING) < limit,
         }
 
-    # --- changing them ------------------------------------------------------------------------------
+    # --- changing them ------------------------------------------------------------------------
 
     def cancel(self, job_id: str, origin: CancelOrigin = CancelOrigin.CLIENT) -> JobRecord:
         """Ask for a cancellation; may be repeated until it has come to its end.
@@ -234,7 +234,7 @@ class Engine:
         if entry is not None:
             self._watching.detached(entry, by_client=by_client)
 
-    # --- the life of the engine ---------------------------------------------------------------------
+    # --- the life of the engine ---------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to keep house; jobs run from the first submission on."""
@@ -269,7 +269,7 @@ class Engine:
         for entry in self._core.entries.values():
             entry.disarm()
 
-    # --- the means ----------------------------------------------------------------------------------
+    # --- the means ----------------------------------------------------------------------------
 
     def _entry(self, job_id: str) -> Entry:
         self._core.registry.get(job_id)
@@ -298,6 +298,11 @@ class Engine:
             self._execution.stop(entry, StopCause.CANCEL)
         else:
             self._finish(entry)
+
+    def _wait_for_retry(self, entry: Entry, delay_s: float) -> None:
+        self._waiting.for_retry(entry, delay_s)
+        if self._core.draining:  # as any job that waits
+            self._cancel(entry, CancelOrigin.SHUTDOWN)
 
     def _finish(self, entry: Entry) -> None:
         """A job has reached a terminal state: tell it, keep it, let go of what was live."""

@@ -33,14 +33,15 @@ class StopCause(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Observation:
-    """The live telemetry of one job."""
+    """The live telemetry of one job; `_mono` are seconds of the monotonic clock."""
 
     scope: Scope
     span: Span
     context: Context
     disclosure: Disclosure
     attempt_span: Span | None = None
-    backoff_from_ns: int | None = None
+    waiting_from_mono: float | None = None
+    backoff_from_mono: float | None = None
 
     def attempt_span_id(self) -> str | None:
         """The running attempt's span in hex; None where tracing is off."""
@@ -50,11 +51,11 @@ class Observation:
         return format_span_id(identity.span_id) if identity.is_valid else None
 
 
-class Flushed(Protocol):
+class Closed(Protocol):
     """The engine's end of an attempt's context, as far as its end needs it."""
 
-    def flush(self) -> None:
-        """Tell what was held back."""
+    def close(self) -> None:
+        """Tell what was held back, and take nothing more."""
         ...
 
 
@@ -63,7 +64,7 @@ class RunningAttempt:
     """The attempt that holds a slot; `_mono` are seconds of the monotonic clock."""
 
     started_mono: float
-    sink: Flushed
+    sink: Closed
     running: Running | None = None
     stop_cause: StopCause | None = None
     stop_requested_mono: float | None = None

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from app.engine.core import Core
 from app.engine.entry import Entry, RunningAttempt, StopCause
-from app.engine.observer import limit_s
 from app.engine.outcomes import ABANDONED, ERROR_BYTES, Ended, classify, overruled
 from app.engine.runners import start
 from app.engine.runners.ending import Ending, Raised
@@ -40,7 +39,7 @@ class Execution:
         self._wait_for_retry = wait_for_retry
         self._dispatch_armed = False
 
-    # --- into a slot ------------------------------------------------------------------------------
+    # --- into a slot --------------------------------------------------------------------------
 
     def wake(self) -> None:
         """Dispatch soon: once for any number of calls."""
@@ -105,7 +104,7 @@ class Execution:
             _logger.exception("attempt %d of job %s could not be started", job.attempt, job.id)
             core.loop.call_soon(self._ended, entry, attempt, Raised(error))
 
-    # --- asked to stop ----------------------------------------------------------------------------
+    # --- asked to stop ------------------------------------------------------------------------
 
     def _timed_out(self, entry: Entry, attempt: RunningAttempt) -> None:
         attempt.timer = None
@@ -121,7 +120,7 @@ class Execution:
             self.stop(entry, StopCause.DEADLINE)
 
     def _tell_timeout(self, entry: Entry, kind: TimeoutKind) -> None:
-        self._core.observer.attempt_timed_out(entry, kind, limit_s(entry.job, kind))
+        self._core.observer.attempt_timed_out(entry, kind)
 
     def stop(self, entry: Entry, cause: StopCause) -> None:
         """Ask the running attempt to stop; a later cause outranks one that came before it."""
@@ -151,7 +150,7 @@ class Execution:
         self._core.observer.abandoned(entry)
         self._close(entry, attempt, ABANDONED)
 
-    # --- ended ------------------------------------------------------------------------------------
+    # --- ended --------------------------------------------------------------------------------
 
     def _ended(self, entry: Entry, attempt: RunningAttempt, ending: Ending) -> None:
         """The work has really stopped: all that it said is in the story before its end is."""
@@ -168,7 +167,7 @@ class Execution:
     def _close(self, entry: Entry, attempt: RunningAttempt, ended: Ended) -> None:
         core, job = self._core, entry.job
         attempt.disarm()
-        attempt.sink.flush()
+        attempt.sink.close()
         entry.current = None
         ended = overruled(ended, attempt.stop_cause, entry)
         record = jobs.end_attempt(

@@ -3,7 +3,8 @@
 It makes the job, its story and its span, and hands the entry on to waiting.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from opentelemetry import trace
@@ -16,6 +17,7 @@ from app.handlers.operation import Operation
 from app.jobs import job as jobs
 from app.jobs.errors import (
     Draining,
+    NarratorError,
     NotFinished,
     OperationNotFound,
     QueueFull,
@@ -74,14 +76,15 @@ class Intake:
             IdempotencyConflict: refused, and nothing has changed.
 
         """
-        if idempotency_key is None or body_hash is None:
-            return self._make(submission, parent), True, ACCEPTED
-        known = self._idempotency.find(idempotency_key, body_hash)
-        if known is not None:
-            return self._core.registry.get(known.job_id), False, known.status
-        job = self._make(submission, parent)
-        self._idempotency.remember(idempotency_key, body_hash, job_id=job.id, status=ACCEPTED)
-        return job, True, ACCEPTED
+        with self._counted():
+            if idempotency_key is None or body_hash is None:
+                return self._make(submission, parent), True, ACCEPTED
+            known = self._idempotency.find(idempotency_key, body_hash)
+            if known is not None:
+                return self._core.registry.get(known.job_id), False, known.status
+            job = self._make(submission, parent)
+            self._idempotency.remember(idempotency_key, body_hash, job_id=job.id, status=ACCEPTED)
+            return job, True, ACCEPTED
 
     def retry(self, job_id: str, changes: RetryChanges | None, *, parent: Context | None) -> Job:
         """Run a finished job again, with changes, as a new job linked to it.
@@ -93,11 +96,22 @@ class Intake:
         old = self._core.registry.get(job_id)
         if not old.finished:
             raise NotFinished(job_id, old.state)
-        return self._make(changed(jobs.submission_of(old), changes), parent, retry_of=old)
+        submission = changed(jobs.submission_of(old), changes)
+        with self._counted():
+            return self._make(submission, parent, retry_of=old)
 
     def forget(self, job_id: str) -> None:
         """The job is gone, and its idempotency key with it."""
         self._idempotency.forget(job_id)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count a submission that is refused, by the kind of error."""
+        try:
+            yield
+        except NarratorError as error:
+            self._core.metrics.refused(error.code)
+            raise
 
     def _make(
         self, submission: Submission, parent: Context | None, retry_of: Job | None = None
@@ -153,11 +167,9 @@ class Intake:
     def _check_room(self) -> None:
         core = self._core
         if core.draining:
-            core.metrics.refused(Draining.code)
             raise Draining(retry_after_s=RETRY_AFTER_S)
         limit = core.settings.queue_limit
         if core.registry.count(State.QUEUED, State.RETRYING) >= limit:
-            core.metrics.refused(QueueFull.code)
             raise QueueFull(limit, retry_after_s=RETRY_AFTER_S)
 
 

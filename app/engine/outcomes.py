@@ -19,6 +19,7 @@ from app.engine.runners.ending import (
 )
 from app.handlers.context import Reject, RetryLater
 from app.jobs.model import AttemptError
+from narration.disclosure import well_formed
 from telemetry.names import Outcome
 
 ERROR_BYTES: Final = 4096
@@ -43,12 +44,12 @@ ABANDONED: Final = Ended(outcome=Outcome.LOST, abandoned=True)
 
 
 def classify(ending: Ending, *, max_result_bytes: int, tidy: Callable[[str], str]) -> Ended:
-    """What an ending is when nobody had asked for a stop; `tidy` masks and cuts an error's words."""
+    """What an ending is when nobody had asked for a stop; `tidy` masks and cuts words."""
     match ending:
         case Returned(value=value):
             try:
                 result = results.encode(value, what="result", limit=max_result_bytes)
-            except results.UnfitResult as unfit:
+            except results.UnfitResultError as unfit:
                 return _raised(unfit, tidy)
             return Ended(outcome=Outcome.COMPLETED, result=result)
         case Lost(how=how):
@@ -102,6 +103,6 @@ def _raised(exception: BaseException, tidy: Callable[[str], str]) -> Ended:
 
 def _words(exception: BaseException) -> str:
     try:
-        return str(exception) or type(exception).__name__
-    except Exception:  # noqa: BLE001  # a user's `__str__` may raise
+        return well_formed(str(exception)) or type(exception).__name__
+    except BaseException:  # noqa: BLE001  # a user's `__str__` may raise anything
         return type(exception).__name__

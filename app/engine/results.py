@@ -1,12 +1,15 @@
 """A handler's result, output and checkpoint as JSON, within limits; knows no job."""
 
+from collections.abc import Generator
 from typing import Any
 
 import msgspec
 import pydantic_core
 
+from app.jobs.encoding import MAX_DEPTH, deeper_than
 
-class UnfitResult(ValueError):
+
+class UnfitResultError(ValueError):
     """A value that a job cannot keep: JSON cannot carry it, or it is larger than its limit."""
 
 
@@ -14,15 +17,31 @@ def encode(value: Any, *, what: str, limit: int) -> bytes:
     """`value` as JSON (RFC 8259), at most `limit` bytes; models, dataclasses and dates included.
 
     Raises:
-        UnfitResult: names what does not fit, and why.
+        UnfitResultError: names what does not fit, and why.
 
     """
     try:
-        encoded = pydantic_core.to_json(value, inf_nan_mode="constants")
-        msgspec.json.decode(encoded)  # NaN and infinities are no JSON: refused here
-    except (ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
+        encoded = _encode(value)
+        if len(encoded) <= limit:
+            _check(encoded)
+            return encoded
+    except Exception as error:  # noqa: BLE001  # a user's own serializer may raise anything
         message = f"the {what} is a {type(value).__name__} that JSON cannot carry: {error}"
-        raise UnfitResult(message) from None
-    if len(encoded) > limit:
-        raise UnfitResult(f"the {what} has {len(encoded)} bytes of JSON; the limit is {limit}")
-    return encoded
+        raise UnfitResultError(message) from None
+    raise UnfitResultError(f"the {what} has {len(encoded)} bytes of JSON; the limit is {limit}")
+
+
+def _encode(value: Any) -> bytes:
+    if isinstance(value, Generator):  # it may have no end
+        raise TypeError("a generator is no value; a handler that yields puts out its chunks")
+    return pydantic_core.to_json(value, inf_nan_mode="constants")
+
+
+def _check(encoded: bytes) -> None:
+    """Refuse what has come through though JSON or its readers have no room for it."""
+    try:
+        decoded = msgspec.json.decode(encoded)
+    except msgspec.MsgspecError:
+        raise ValueError("a number in it is not finite, or has too many digits") from None
+    if deeper_than(decoded, MAX_DEPTH):
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")

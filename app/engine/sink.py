@@ -18,6 +18,7 @@ from app.jobs.model import Progress
 from narration.events import Event, OutputEvent, ProgressEvent
 from narration.masking import cut
 from telemetry.clock import Clock, rfc3339
+from telemetry.names import DropReason
 
 _BACKPRESSURE_PAUSE_S: Final = 0.001
 _CHECKPOINT_LIMIT: Final = 1 << 20
@@ -39,16 +40,20 @@ class AttemptSink:
         self._loop = loop
         self._loop_thread = threading.get_ident()
         self._interval_s = progress_interval_s
+        self._closed = False
 
     def progress(self, done: float, total: float | None, text: str | None) -> None:
         """Keep the newest progress; it is told at most once an interval."""
+        if text is not None:
+            story = self._entry.story
+            text = cut(story.mask(text), story.max_message_bytes)[0]
         self._entry.story.put(self._take_progress, Progress(done=done, total=total, text=text))
 
     def output(self, chunk: Any) -> None:
         """Tell one chunk; a thread waits while the hand-off is full.
 
         Raises:
-            UnfitResult: JSON cannot carry the chunk.
+            UnfitResultError: JSON cannot carry the chunk.
 
         """
         entry = self._entry
@@ -64,37 +69,46 @@ class AttemptSink:
         if threading.get_ident() != self._loop_thread:
             while entry.story.full and not self._loop.is_closed():
                 time.sleep(_BACKPRESSURE_PAUSE_S)
-        entry.story.put(self._output_event, value, truncated, self._clock.wall_ns())
+        entry.story.put_data(self._output_event, value, truncated, self._clock.wall_ns())
 
     def checkpoint(self, value: Any) -> None:
         """Keep `value` for the next attempt.
 
         Raises:
-            UnfitResult: JSON cannot carry it, or it is larger than 1 MiB.
+            UnfitResultError: JSON cannot carry it, or it is larger than 1 MiB.
 
         """
-        self._entry.job.checkpoint = results.encode(
-            value, what="checkpoint", limit=_CHECKPOINT_LIMIT
-        )
+        encoded = results.encode(value, what="checkpoint", limit=_CHECKPOINT_LIMIT)
+        if not self._is_late():
+            self._entry.job.checkpoint = encoded
 
-    def flush(self) -> None:
-        """Tell the newest progress now, if it has not been told."""
+    def close(self) -> None:
+        """The attempt is over: tell the newest progress, and take nothing more.
+
+        What an abandoned handler, or a task that it has left behind, says later is counted.
+        """
+        self._flush()
+        self._closed = True
+
+    # --- on the loop's thread -----------------------------------------------------------------
+
+    def _flush(self) -> None:
         timer = self._entry.timers.pop("progress", None)
         if timer is not None:
             timer.cancel()
             self._entry.story.put(self._progress_event)
 
-    # --- on the loop's thread --------------------------------------------------------------------
-
     def _take_progress(self, progress: Progress) -> Event | None:
         entry = self._entry
+        if self._is_late():
+            return None
         entry.job.progress = progress
         if "progress" in entry.timers:
             return None
         now, last = self._clock.monotonic(), entry.progress_told_mono
         if last is None or now - last >= self._interval_s:
             return self._progress_event()
-        entry.timers["progress"] = self._loop.call_later(last + self._interval_s - now, self.flush)
+        entry.timers["progress"] = self._loop.call_later(last + self._interval_s - now, self._flush)
         return None
 
     def _progress_event(self) -> Event | None:
@@ -111,8 +125,15 @@ class AttemptSink:
 
     def _output_event(
         self, chunk: Any, truncated: dict[str, int] | msgspec.UnsetType, wall_ns: int
-    ) -> Event:
+    ) -> Event | None:
+        if self._is_late():
+            return None
         return OutputEvent(at=rfc3339(wall_ns), chunk=chunk, truncated=truncated)
+
+    def _is_late(self) -> bool:
+        if self._closed:
+            self._entry.story.counters.dropped(DropReason.LATE)
+        return self._closed
 
 
 def _masked(value: Any, mask: Callable[[str], str]) -> Any:
@@ -122,5 +143,5 @@ def _masked(value: Any, mask: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return [_masked(each, mask) for each in value]
     if isinstance(value, dict):
-        return {key: _masked(each, mask) for key, each in value.items()}
+        return {mask(key): _masked(each, mask) for key, each in value.items()}
     return value

@@ -9,12 +9,11 @@ from typing import Final
 
 from app.engine.core import Core
 from app.engine.entry import Entry
-from app.engine.observer import limit_s
+from app.engine.moments import limit_s
 from app.jobs import job as jobs
 from app.jobs.model import Failure
 from app.jobs.verdict import expired
 from telemetry.names import State, TimeoutKind
-
 
 _UNMET: Final = {
     TimeoutKind.QUEUE: "not started within queue_timeout_s",
@@ -46,9 +45,7 @@ class Waiting:
             self._arm(entry, "deadline", policy.deadline_s, self._deadline)
         if entry.job.deferred:
             self._core.observer.deferred(entry)
-            self._arm(
-                entry, "attach", policy.attach_timeout_s, self._expire, TimeoutKind.ATTACH
-            )
+            self._arm(entry, "attach", policy.attach_timeout_s, self._expire, TimeoutKind.ATTACH)
         else:
             self.enqueue(entry)
 
@@ -111,4 +108,3 @@ class Waiting:
         self, entry: Entry, name: str, delay_s: float, call: Callable[..., None], *args: object
     ) -> None:
         entry.timers[name] = self._core.loop.call_later(delay_s, call, entry, *args)
-

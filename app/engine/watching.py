@@ -1,7 +1,7 @@
 """Who watches a job: the first stream starts a deferred one; the last that leaves may cancel.
 
-A disconnect alone never cancels. Only a job that asked for `cancel_when_unwatched` is cancelled, and
-only when no client has come back within the grace; streams that the server closed do not count.
+A disconnect alone never cancels. Only a job that asked for `cancel_when_unwatched` is cancelled,
+and only when no client has come back within the grace; streams that the server closed do not count.
 """
 
 from collections.abc import Callable

@@ -14,6 +14,7 @@ from typing import Final
 OURS: Final = ("app", "narration", "telemetry")
 """The top-level packages of Job Narrator."""
 
+_HOME: Final = Path(__file__).resolve().parents[2]
 _NO_ATTRIBUTE: Final = re.compile(r"module '(?P<name>[\w.]+)' has no attribute")
 
 
@@ -37,9 +38,8 @@ def find_clashes(root: Path) -> tuple[Clash, ...]:
     """The packages and modules directly in `root` that have the name of one of ours."""
     found: list[Clash] = []
     for name in OURS:
-        ours = home_of(name)
         package, module = root / name, root / f"{name}.py"
-        if package.is_dir() and package.resolve() != ours and _has_python(package):
+        if package.is_dir() and package.resolve() != _HOME / name and _has_python(package):
             found.append(Clash(name, package))
         elif module.is_file():
             found.append(Clash(name, module))
@@ -50,9 +50,10 @@ def _has_python(directory: Path) -> bool:
     return any(directory.glob("*.py")) or any(directory.glob("*/*.py"))
 
 
-def home_of(name: str) -> Path:
-    """The directory of our package `name`."""
-    return Path(importlib.import_module(name).__path__[0]).resolve()
+def import_ours() -> None:
+    """Import our packages, before a user's directory is put in front of them."""
+    for name in OURS:
+        importlib.import_module(name)
 
 
 def explain(error: BaseException, clashes: Iterable[Clash]) -> str | None:

@@ -49,6 +49,7 @@ def load(target: str) -> list[Operation]:
             operations have one name, or one cannot be served.
 
     """
+    clashes.import_ours()
     text, function = _split(target)
     source = _locate(text)
     module = _import(target, source)
@@ -118,6 +119,7 @@ def resolve(target: Target) -> Operation:
         TargetError: it is not there, or its import fails.
 
     """
+    clashes.import_ours()
     path = Path(target.path) if target.path else None
     root = path.parent if path else Path.cwd()
     module = _import(target.module, Source(target.module, path, root))

@@ -55,7 +55,8 @@ class Target:
 class Operation:
     """One operation that can be run.
 
-    `lifespans` are those to open before it runs; `injected` maps parameters to theirs.
+    `needs` are the lifespans to open, where it runs, before it does; `injected` maps parameters to
+    theirs.
     `first_party` holds the top-level packages whose telemetry is the operation's own.
     """
 
@@ -69,7 +70,7 @@ class Operation:
     target: Target
     signature: Signature
     injected: Mapping[str, Lifespan]
-    lifespans: tuple[Lifespan, ...]
+    needs: tuple[Lifespan, ...]
     first_party: frozenset[str]
 
     @property
@@ -81,6 +82,11 @@ class Operation:
     def disclose(self) -> frozenset[str]:
         """Third-party attributes that clients may see."""
         return self.defaults.disclose
+
+    @property
+    def lifespans(self) -> tuple[Lifespan, ...]:
+        """Those that the server opens: none for a child process, which opens its own."""
+        return () if self.kind is HandlerKind.PROCESS else self.needs
 
     def validate(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """`params` in canonical JSON form.
@@ -207,7 +213,7 @@ def build(
         target=target,
         signature=signature,
         injected=injected,
-        lifespans=tuple(each for each in lifespans if each in needed or each.provides is None),
+        needs=tuple(each for each in lifespans if each in needed or each.provides is None),
         first_party=frozenset(
             {function.__module__.partition(".")[0], target.module.partition(".")[0]}
         ),

@@ -19,7 +19,11 @@ from app.handlers.context import JobContext
 from app.handlers.errors import TargetError
 from app.jobs.errors import FieldError, InvalidParams, field_error
 
-_CONFIG: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
+_CONFIG: Final = ConfigDict(
+    extra="forbid",
+    allow_inf_nan=False,
+    ser_json_inf_nan="constants",  # inside `Any`: kept, so that it is refused and not made null
+)
 _UNBINDABLE: Final[Mapping[Any, str]] = {
     inspect.Parameter.POSITIONAL_ONLY: "is positional-only; params are given by name",
     inspect.Parameter.VAR_POSITIONAL: "takes any positional arguments; params are given by name",
@@ -48,8 +52,9 @@ class Signature:
             InvalidParams: with one `{loc, message}` for each problem.
 
         """
-        given = self._parse(params).model_dump(mode="json", by_alias=True, exclude_unset=True)
+        model = self._parse(params)
         try:
+            given = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
             json.dumps(given, allow_nan=False, ensure_ascii=False).encode()
         except (ValueError, TypeError, RecursionError) as error:
             message = f"JSON cannot carry the params: {error}"

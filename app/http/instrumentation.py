@@ -28,8 +28,3 @@ def instrument(app: FastAPI, tracer_provider: TracerProvider) -> None:
         excluded_urls=UNTRACED,
         exclude_spans=["receive", "send"],
     )
-
-
-def uninstrument(app: FastAPI) -> None:
-    """Undo `instrument`."""
-    FastAPIInstrumentor.uninstrument_app(app)

@@ -162,7 +162,10 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         routes.submit,
         status_code=202,
         tags=["jobs"],
-        responses={**ok(202, JobRecord, location=True), **problems(400, 413, 415, 422, 429, 503)},
+        responses={
+            **ok(202, JobRecord, location=True),
+            **problems(400, 404, 413, 415, 422, 429, 503),
+        },
         openapi_extra=body_of(Submission, required=True, parameters=[_IDEMPOTENCY_KEY]),
     )
     get_route(

@@ -20,7 +20,7 @@ from app.http.serving import (
 from narration.resume import InvalidStreamQuery, StreamQuery, parse_query
 from narration.sse import Departure, stream_response
 from narration.view import Format, Mode
-from telemetry.names import Level
+from telemetry.names import Level, StreamEvent
 
 EVENT_STREAM: Final = "text/event-stream"
 _PARAMETERS: Final = ("mode", "format", "level", "from", "tail", "follow", "last_event_id")
@@ -97,12 +97,26 @@ def stream_query(request: Request) -> StreamQuery:
         raise invalid_parameter(error.field, str(error), error.legal) from None
 
 
+_EVENT: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "One event; `data` is JSON, or text with `format=text`.",
+    "required": ["data"],
+    "properties": {
+        "id": {"type": "string", "description": "Opaque; what Last-Event-ID takes."},
+        "event": {
+            "enum": [*(each.value for each in StreamEvent), "message"],
+            "description": "Left out, which means `message`, with `format=text`.",
+        },
+        "data": {"type": "string"},
+        "retry": {"type": "integer", "description": "Milliseconds; sent once."},
+    },
+}
 _STREAMED: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Events as they come: `state`, `narration`, `progress`, `output`, `gap`, "
         "`draining` and, last, `end`.",
         "content": {
-            EVENT_STREAM: {"schema": {"type": "string"}},
+            EVENT_STREAM: {"schema": _EVENT},
             NDJSON: {"schema": {"type": "string"}},
         },
     }

@@ -13,7 +13,7 @@ from app.http.serving import API, Serving, json_response
 from narration.disclosure import visible
 from narration.masking import masker
 from narration.trace_formats import jaeger_json, otlp_json
-from narration.trace_tree import tree
+from narration.trace_tree import tree, with_masked_names
 
 
 class TraceForm(StrEnum):
@@ -44,7 +44,8 @@ class TraceRoutes:
 
     async def trace(self, job_id: str, query: Annotated[TraceQuery, Query()]) -> Response:
         """Read the job's spans so far, running ones included."""
-        records, disclosure = self._serving.engine().trace(job_id)
+        spans_so_far, disclosure = self._serving.engine().trace(job_id)
+        records = with_masked_names(spans_so_far, self._mask)
 
         def shown(attributes: Mapping[str, Any], source: str) -> dict[str, Any]:
             return visible(attributes, source, disclosure, mask=self._mask)

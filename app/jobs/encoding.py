@@ -39,7 +39,7 @@ def encode_json(value: Any, *, sort_keys: bool = False) -> bytes:
         raise NotJsonError("a text holds half of a surrogate pair, which is not Unicode") from None
     except (TypeError, ValueError) as error:
         raise NotJsonError(str(error)) from None
-    if encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+    if encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH and deeper_than(value, MAX_DEPTH):
         raise _too_deep()
     return encoded
 
@@ -53,11 +53,12 @@ def _too_deep() -> NotJsonError:
     return NotJsonError(f"lists and objects are nested deeper than {MAX_DEPTH} levels")
 
 
-def _deeper_than(value: Any, levels: int) -> bool:
+def deeper_than(value: Any, levels: int) -> bool:
+    """Whether lists and objects in `value` lie more than `levels` deep."""
     if isinstance(value, dict):
         children = list(value.values())
     elif isinstance(value, list | tuple):
         children = list(value)
     else:
         return False
-    return levels == 0 or any(_deeper_than(child, levels - 1) for child in children)
+    return levels == 0 or any(deeper_than(child, levels - 1) for child in children)

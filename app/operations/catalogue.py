@@ -17,8 +17,7 @@ from typing import Annotated, Any, Final
 from opentelemetry import trace
 from pydantic import Field
 
-from app.handlers.context import JobContext, Reject
-from app.handlers.operation import operation
+from app import JobContext, Reject, operation
 from app.operations.folder import (
     AllowedRoots,
     Digest,
@@ -29,7 +28,7 @@ from app.operations.folder import (
     shown,
 )
 from app.operations.records import Duplicates, ForeignFileError, Records, open_records
-from narration.narrate import narrate
+from narration import narrate
 
 EXCLUDED: Final = (".venv", "node_modules", "__pycache__", ".*_cache", ".hypothesis")
 """What is left out by default: what tools make, and can make again."""
@@ -94,16 +93,7 @@ def catalogue(
         _find(folder, exclude, records, count, job)
         _hash(folder, records, count, job)
         duplicates = _compare(records)
-    narrate(
-        "done",
-        "Catalogued {files} files, {size}; files with a duplicate: {groups}, needless: {wasted}",
-        files=count.files,
-        size=size_text(count.size),
-        groups=duplicates.count,
-        wasted=size_text(duplicates.wasted),
-        cute="All {files} files are tucked in! {groups} sets of twins use up {wasted} 🧺",
-        story="So all {files} were known by name, and {groups} families had a double.",
-    )
+    _conclude(count, duplicates)
     return {
         "path": str(folder),
         "files": count.files,
@@ -256,6 +246,24 @@ def _compare(records: Records) -> Duplicates:
                 story="“We are {copies},” said {path}, “and all the same.”",
             )
     return duplicates
+
+
+def _conclude(count: _Count, duplicates: Duplicates) -> None:
+    """Tell what came out."""
+    if duplicates.count:
+        wasted = size_text(duplicates.wasted)
+        found = f"{duplicates.count} contents are there more than once and waste {wasted}"
+    else:
+        found = "no two have the same content"
+    narrate(
+        "done",
+        "Catalogued {files} files, {size}: {found}",
+        files=count.files,
+        size=size_text(count.size),
+        found=found,
+        cute="All {files} files are tucked in, {size} of them: {found} 🧺",
+        story="So all {files} were known by name, and it was written: {found}.",
+    )
 
 
 def _tracer() -> trace.Tracer:

@@ -12,9 +12,8 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from app.handlers.context import JobContext
-from app.handlers.operation import operation
-from narration.narrate import narrate
+from app import JobContext, operation
+from narration import narrate
 
 Pause = Annotated[float, Field(ge=0, le=60)]
 """Seconds between two steps."""
@@ -45,7 +44,7 @@ def flaky(failures: Annotated[int, Field(ge=0, le=9)] = 2, *, job: JobContext) -
     """Fail the first attempts, then succeed: a thread that is retried with backoff."""
     narrate("connect", "Connecting, attempt {attempt}", attempt=job.attempt)
     if job.attempt <= failures:
-        raise ConnectionError(f"no answer ({job.attempt} of {failures} failures to come)")
+        raise ConnectionError(f"no answer (failure {job.attempt} of {failures})")
     return {"attempts": job.attempt}
 
 

@@ -5,10 +5,14 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -73,32 +77,61 @@ def url() -> Iterator[str]:
     running.stop()
 
 
-@pytest.fixture
-def api(url: str) -> Any:
-    """The document, without the endless stream."""
-    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
-    return schema.exclude(path=["/v1/stream", "/v1/jobs/{job_id}/stream"])
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+ENDLESS = "/v1/stream"
+"""The one call that ends only if it is told to; a job's stream ends with the job."""
 
 
-schema = schemathesis.pytest.from_fixture("api")
+# schemathesis draws from `random` in its own strategies
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module:FutureWarning")
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("real", [False, True], ids=["any ids", "real ids"])
+def test_the_server_conforms_to_its_own_document(
+    url: str, mode: GenerationMode, *, real: bool
+) -> None:
+    attacked = []
+    for call in calls(url):
+        attacked.append(call.label)
+
+        @given(call.as_strategy(generation_mode=mode))
+        @settings(
+            max_examples=15,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        def attack(case: schemathesis.Case[Any]) -> None:
+            if case.path == ENDLESS:
+                case.query = {**(case.query or {}), "follow": "false"}
+            if real:
+                make_real(case, url)
+            case.call_and_validate(checks=CHECKS, timeout=WAIT_S)
+
+        try:
+            attack()
+        except Unsatisfiable:
+            assert mode is GenerationMode.NEGATIVE, call.label  # it takes nothing to get wrong
+
+    assert len(attacked) == 14
 
 
-@schema.parametrize()
-@settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
-def test_the_server_conforms_to_its_own_document(case: schemathesis.Case[Any]) -> None:
-    if "wait" in (case.query or {}):
-        case.query.pop("wait")  # an honest server would wait
-    case.call_and_validate(
-        checks=[
-            not_a_server_error,
-            status_code_conformance,
-            content_type_conformance,
-            response_schema_conformance,
-        ],
-        timeout=WAIT_S,
-    )
+def calls(url: str) -> list[Any]:
+    """Every call of the document."""
+    found = schemathesis.openapi.from_url(f"{url}/openapi.json").get_all_operations()
+    return [result.ok() for result in found if isinstance(result, Ok)]
+
+
+def make_real(case: schemathesis.Case[Any], url: str) -> None:
+    """Aim `case` at a job that has just ended, and at an operation that there is."""
+    if "job_id" in (case.path_parameters or {}):
+        job = httpx.post(f"{url}/v1/jobs", json={"operation": "echo"}).json()
+        httpx.get(f"{url}/v1/jobs/{job['id']}?wait={WAIT_S}")
+        case.path_parameters["job_id"] = job["id"]
+    if isinstance(case.body, dict) and isinstance(case.body.get("operation"), str):
+        case.body["operation"] = "echo"

@@ -21,6 +21,7 @@ from narration.logs import (
     NarrationHandler,
     NarrationLogProcessor,
     Once,
+    install_logs,
     level_of_logging,
     level_of_severity,
 )
@@ -117,10 +118,49 @@ def test_an_exception_of_a_third_party_hides_its_message() -> None:
 
 def test_a_record_whose_arguments_do_not_fit_is_told_by_its_template() -> None:
     record = logging.LogRecord("jobs", logging.INFO, "f", 1, "%d of %d", ("x",), None)
-    with capture(logs=False) as captured:
+    with capture(logs=False, first_party=["jobs"]) as captured:
         NarrationHandler().handle(record)
 
     assert captured.texts == ["%d of %d"]
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "told"),
+    [
+        ("no values, 100 %", (), "no values, 100 %"),
+        ("got %s from %(host)s: %5.2f %%", ("x",), "got … from …: … %"),
+        ('HTTP Request: %s %s "%s %d %s"', (1, 2, 3, 4, 5), 'HTTP Request: … … "… … …"'),
+        ("%(page)03d of %(private)r, %(absent)s", ({"page": 7, "private": "x"},), "007 of …, …"),
+        ("%(page)d", ({"page": "seven"},), "…"),
+        (ValueError("private"), (), "ValueError"),
+        ({"private": 1}, (), "…"),
+    ],
+)
+def test_the_values_in_the_text_of_a_third_party_are_withheld(
+    message: object, arguments: tuple[object, ...], told: str
+) -> None:
+    record = logging.LogRecord("other", logging.INFO, "f", 1, message, arguments, None)
+    with capture(logs=False, allowed=["page", "absent"]) as captured:
+        NarrationHandler().handle(record)
+
+    assert captured.texts == [told]
+
+
+def test_the_text_of_a_third_party_is_told_in_full_where_that_is_allowed_by_name() -> None:
+    record = logging.LogRecord("other", logging.INFO, "f", 1, "got %s", ("it",), None)
+    with capture(logs=False, allowed=["log.record.original"]) as captured:
+        NarrationHandler().handle(record)
+
+    assert captured.texts == ["got it"]
+
+
+def test_a_provider_of_logs_is_listened_to_once(otel: LoggerProvider) -> None:
+    assert install_logs(otel) is install_logs(otel)
+
+    with capture(logs=False) as captured:
+        otel.get_logger("jobs").emit(body="once")
+
+    assert captured.texts == ["once"]
 
 
 def test_a_record_from_a_thread_with_the_context_is_told(logger: logging.Logger) -> None:
@@ -195,10 +235,19 @@ def test_an_otel_record_goes_to_the_story_of_its_context(otel: LoggerProvider) -
 
 def test_a_body_that_is_no_text_is_told_as_json(otel: LoggerProvider) -> None:
     otel.add_log_record_processor(NarrationLogProcessor())
-    with capture(logs=False) as captured:
+    with capture(logs=False, first_party=["jobs"]) as captured:
         otel.get_logger("jobs").emit(body={"a": [1, b"x"]})
 
     assert captured.texts == ['{"a":[1,"x"]}']
+
+
+def test_a_third_partys_body_that_is_no_text_is_withheld(otel: LoggerProvider) -> None:
+    otel.add_log_record_processor(NarrationLogProcessor())
+    with capture(logs=False) as captured:
+        otel.get_logger("other").emit(body={"a": "private"})
+        otel.get_logger("other").emit(event_name="order.sent", body={"a": "private"})
+
+    assert captured.texts == ["…", "order.sent"]
 
 
 def test_a_record_knows_its_span_and_the_parent(otel: LoggerProvider) -> None:
@@ -221,7 +270,7 @@ def test_a_record_knows_its_span_and_the_parent(otel: LoggerProvider) -> None:
 
 @pytest.mark.parametrize("otel_first", [True, False])
 def test_a_record_that_takes_both_roads_is_told_once(
-    otel_first: bool,  # noqa: FBT001 - a parameter of the test
+    otel_first: bool,
     logger: logging.Logger,
     otel: LoggerProvider,
 ) -> None:

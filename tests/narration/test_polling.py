@@ -134,7 +134,7 @@ class Racing(BoundedList):  # type: ignore[type-arg]  # generic only for the typ
 @pytest.mark.parametrize("before", [True, False])
 def test_a_span_that_changes_while_it_is_read_is_read_again(
     polled: Callable[..., Polled],
-    before: bool,  # noqa: FBT001 - a parameter
+    before: bool,
 ) -> None:
     poll = polled(max_events=4)
     told = Told()

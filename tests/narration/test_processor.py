@@ -1,4 +1,3 @@
-# ruff: noqa: ARG002 - methods have the signatures that the SDK, or the story, calls
 import gc
 import threading
 import weakref
@@ -24,7 +23,7 @@ from tests.narration.otel import Told, exporting, provider_of, run_all
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_nothing_is_kept_of_a_span_that_has_ended(live: bool) -> None:  # noqa: FBT001 - a parameter
+def test_nothing_is_kept_of_a_span_that_has_ended(live: bool) -> None:
     told, provider = Told(), provider_of()
     processor = NarrationSpanProcessor(live=live)
     provider.add_span_processor(processor)
@@ -126,7 +125,7 @@ class Broken(Story):
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_a_story_that_raises_is_counted_and_never_reaches_the_job(live: bool) -> None:  # noqa: FBT001 - a parameter
+def test_a_story_that_raises_is_counted_and_never_reaches_the_job(live: bool) -> None:
     told, provider = Told(story=Broken), provider_of()
     provider.add_span_processor(NarrationSpanProcessor(live=live, poll_interval_s=3_600))
     exported = exporting(provider)
@@ -206,7 +205,7 @@ def test_one_provider_has_one_tap_however_often_it_is_installed(
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_a_second_tap_that_was_added_by_hand_tells_nothing_twice(live: bool) -> None:  # noqa: FBT001 - a parameter
+def test_a_second_tap_that_was_added_by_hand_tells_nothing_twice(live: bool) -> None:
     told, provider = Told(), provider_of()
     install(provider)
     provider.add_span_processor(NarrationSpanProcessor(live=live))

@@ -1,4 +1,3 @@
-# ruff: noqa: ARG002 - methods have the signatures that the SDK, or the story, calls
 from typing import Any
 
 import pytest
@@ -162,6 +161,22 @@ def test_a_sampler_is_wrapped_once() -> None:
     assert isinstance(provider.sampler, InJobSampler)
     assert provider.sampler.inner is ALWAYS_ON
     assert tracer.sampler is provider.sampler
+
+
+def test_a_sampler_that_takes_no_trace_state_is_called_as_the_sdk_calls_it() -> None:
+    class Old(StaticSampler):
+        def should_sample(
+            self, parent_context: Any, trace_id: int, name: str, *rest: Any
+        ) -> SamplingResult:
+            kind, attributes, links = rest
+            return super().should_sample(parent_context, trace_id, name, kind, attributes, links)
+
+    told, provider = Told(), provider_of(sampler=Old(Decision.DROP))
+    install(provider)
+
+    provider.get_tracer("shop").start_span("work", told.context)
+
+    assert told.lines == ["span_start work"]
 
 
 def test_the_description_shows_the_inner_sampler() -> None:

@@ -33,7 +33,7 @@ class _Sink(SpanProcessor):
     def __init__(self, log: SpanLog) -> None:
         self.log = log
 
-    def on_start(self, span: Span, parent_context: object = None) -> None:  # noqa: ARG002 - the SDK's
+    def on_start(self, span: Span, parent_context: object = None) -> None:
         self.log.started(span)
 
     def on_end(self, span: ReadableSpan) -> None:

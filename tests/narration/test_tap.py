@@ -1,4 +1,3 @@
-# ruff: noqa: ARG002 - methods have the signatures that the SDK, or the story, calls
 import copy
 import pickle
 from collections.abc import Callable

@@ -39,9 +39,10 @@ from app.handlers.lifespan import Resources
 from app.handlers.operation import Operation, Target, is_async
 from app.jobs.policy import lineage
 from narration.disclosure import well_formed
-from narration.logs import NarrationHandler
+from narration.logs import NarrationHandler, install_logs
 from narration.processor import install
 from narration.scope import Scope, with_scope
+from telemetry.logs import logger_provider
 
 ERROR: Final = "error"
 REJECT: Final = "reject"
@@ -75,7 +76,7 @@ def failure_of(error: BaseException) -> frames.Failure:
             kind, after_s = RETRY_LATER, error.after_s
         case JobCancelled() | asyncio.CancelledError():
             kind = CANCELLED
-        case results.UnfitResult():
+        case results.UnfitResultError():
             kind = UNFIT
     error_type = type(error)
     return frames.Failure(
@@ -125,7 +126,7 @@ def _run_inside(
     params = msgspec.json.decode(task.params)
     resources = Resources()
     with asyncio.Runner() as runner:
-        runner.run(resources.open(operation.lifespans), context=variables)
+        runner.run(resources.open(operation.needs), context=variables)
         try:
             if is_async(operation.function):
                 handler = _stoppable(operation, params, job, resources)
@@ -166,7 +167,8 @@ def _variables(task: Task, channel: Channel) -> contextvars.Context:
     trace.set_tracer_provider(provider)
     install(provider)
     root = logging.getLogger()
-    root.addHandler(NarrationHandler())
+    logs = logger_provider(provider.resource)
+    root.addHandler(NarrationHandler(once=install_logs(logs).once if logs else None))
     root.setLevel(task.log_level)
     if task.instrument_threads:
         _instrument_threads()
@@ -193,7 +195,7 @@ def _frame_of(ending: Ending, task: Task) -> frames.Frame:
         try:
             encoded = results.encode(ending.value, what="result", limit=task.max_result_bytes)
             return frames.Result(encoded)
-        except results.UnfitResult as error:
+        except results.UnfitResultError as error:
             return failure_of(error)
     return failure_of(cast("Raised", ending).exception)
 

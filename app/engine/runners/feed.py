@@ -209,7 +209,7 @@ def _exception(frame: frames.Failure) -> BaseException:
         case "cancelled":
             return JobCancelled(frame.message)
         case "unfit":
-            return results.UnfitResult(frame.message)
+            return results.UnfitResultError(frame.message)
         case _:
             return remote_error(
                 module=frame.module,

@@ -6,6 +6,7 @@ what may be shown. This module does not know what becomes of it.
 
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -98,7 +99,7 @@ class ChildSink:
         """Send a chunk.
 
         Raises:
-            UnfitResult: JSON cannot carry it, or it is too large.
+            UnfitResultError: JSON cannot carry it, or it is too large.
 
         """
         if isinstance(chunk, str):  # a long text is cut by the server
@@ -111,7 +112,7 @@ class ChildSink:
         """Send a checkpoint.
 
         Raises:
-            UnfitResult: JSON cannot carry it, or it is larger than 1 MiB.
+            UnfitResultError: JSON cannot carry it, or it is larger than 1 MiB.
 
         """
         encoded = results.encode(value, what="checkpoint", limit=1 << 20)
@@ -182,28 +183,18 @@ def _span_event(_: Scope, span: ReadableSpan, event: Event) -> frames.Frame:
 
 
 def _narration(_: Scope, said: Said) -> frames.Frame:
-    return frames.Narrated(
-        Said(
-            at_ns=said.at_ns,
-            action=said.action,
-            attributes=_clean(said.attributes),
-            place=said.place,
-        )
-    )
+    return frames.Narrated(replace(said, attributes=_clean(said.attributes)))
 
 
 def _log_record(_: Scope, line: LogLine) -> frames.Frame:
     return frames.Logged(
-        LogLine(
+        replace(
+            line,
             logger=well_formed(line.logger),
-            level=line.level,
-            at_ns=line.at_ns,
             text=well_formed(line.text),
+            template=None if line.template is None else well_formed(line.template),
+            arguments=_clean(line.arguments),
             attributes=_clean(line.attributes),
-            event_name=line.event_name,
-            exception_type=line.exception_type,
-            exception_message=line.exception_message,
-            place=line.place,
         )
     )
 

@@ -1,0 +1,156 @@
+"""The spans of a job itself: their names, parents, attributes and status; no metric, no message.
+
+A failed attempt is an error, a failed job too; a job that succeeds in the end is not, nor is a
+cancelled one: its status stays unset, and its outcome is an attribute (OpenTelemetry, "Recording
+errors"; messaging conventions for the attempt).
+"""
+
+import logging
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode
+
+from app.handlers.operation import Operation
+from app.jobs.model import AttemptError, AttemptRecord, Job
+from narration.scope import Scope, with_scope
+from telemetry import names
+from telemetry.names import Outcome, State
+from telemetry.propagation import parentage
+
+_logger = logging.getLogger(__name__)
+
+FAILED_OUTCOMES: Final = frozenset({Outcome.ERROR, Outcome.TIMEOUT, Outcome.REJECTED, Outcome.LOST})
+
+
+class JobSpans:
+    """Starts and ends them; times are nanoseconds since the Unix epoch."""
+
+    def __init__(self, tracer: trace.Tracer, *, link_parent: bool) -> None:
+        self._tracer = tracer
+        self._link_parent = link_parent
+
+    def start_job(
+        self, job: Job, scope: Scope, parent: Context | None, retry_of: SpanContext | None
+    ) -> tuple[Span, Context]:
+        """The job's span, under the caller's or linked to it; and the context that it makes."""
+        base, links = parentage(parent or Context(), link=self._link_parent)
+        if retry_of is not None and retry_of.is_valid:
+            links.append(Link(retry_of))
+        base = with_scope(scope, base)
+        span = self._start(
+            f"{names.SPAN_JOB} {job.operation}",
+            context=base,
+            links=links,
+            attributes=_attributes(job),
+            start_time=job.created_ns,
+        )
+        return span, trace.set_span_in_context(span, base)
+
+    def start_attempt(
+        self, job: Job, operation: Operation, scope: Scope, under: Context, at_ns: int
+    ) -> tuple[Span, Context]:
+        """The span of the attempt that begins; and the context that the handler runs in."""
+        context = with_scope(scope, under)
+        function = operation.function
+        span = self._start(
+            names.SPAN_ATTEMPT,
+            context=context,
+            kind=SpanKind.CONSUMER,
+            attributes={
+                names.JOB_ID: job.id,
+                names.JOB_OPERATION: job.operation,
+                names.JOB_ATTEMPT: job.attempt,
+                names.CODE_FUNCTION_NAME: f"{function.__module__}.{function.__qualname__}",
+                names.MESSAGING_SYSTEM: names.SCOPE,
+                names.MESSAGING_OPERATION_NAME: "run",
+                names.MESSAGING_OPERATION_TYPE: "process",
+                names.MESSAGING_DESTINATION_NAME: job.operation,
+                names.MESSAGING_MESSAGE_ID: job.id,
+            },
+            start_time=at_ns,
+        )
+        return span, trace.set_span_in_context(span, context)
+
+    def tell_past(
+        self, name: str, job: Job, under: Context, *, attempt: int, end_ns: int, took_s: float
+    ) -> None:
+        """A wait or a backoff that is over: it took `took_s` seconds."""
+        span = self._start(
+            name,
+            context=under,
+            start_time=end_ns - int(took_s * 1e9),
+            attributes={names.JOB_ID: job.id, names.JOB_ATTEMPT: attempt},
+        )
+        _end(span, end_ns)
+
+    def _start(self, name: str, **options: Any) -> Span:
+        """A new span; one that records nothing where the application's own processors raise."""
+        try:
+            return self._tracer.start_span(name, **options)
+        except Exception:
+            _logger.exception("span %r could not be started", name)
+            return trace.INVALID_SPAN
+
+
+def end_attempt(
+    span: Span, record: AttemptRecord, outcome: Outcome, error: BaseException | None, at_ns: int
+) -> None:
+    """End an attempt's span with its outcome; the exception, if there was one, goes on it first."""
+    span.set_attribute(names.JOB_OUTCOME, outcome.value)
+    if outcome in FAILED_OUTCOMES:
+        told = record.error
+        if error is not None:
+            _record_exception(span, error, told, at_ns)
+        span.set_attribute(names.ERROR_TYPE, told.type if told else outcome.value)
+        span.set_status(StatusCode.ERROR, told.message if told else outcome.value)
+    _end(span, at_ns)
+
+
+def end_job(span: Span, job: Job, at_ns: int) -> None:
+    """End a job's span with its state."""
+    span.set_attribute(names.JOB_STATE, job.state.value)
+    span.set_attribute(names.JOB_ATTEMPT, job.attempt)
+    if job.failure is not None:
+        span.set_attribute(names.JOB_REASON, job.failure.reason.value)
+        span.set_attribute(names.ERROR_TYPE, job.failure.type)
+        span.set_status(StatusCode.ERROR, job.failure.message)
+    elif job.cancel is not None and job.state is State.CANCELLED:
+        span.set_attribute(names.JOB_CANCEL_ORIGIN, job.cancel.origin.value)
+        span.set_attribute(names.JOB_CANCEL_ABANDONED, job.cancel.abandoned)
+    _end(span, at_ns)
+
+
+def _end(span: Span, at_ns: int) -> None:
+    """End a span; what the application's own processors raise ends no job."""
+    try:
+        span.end(at_ns)
+    except Exception:
+        _logger.exception("a processor failed on the end of a span")
+
+
+def _record_exception(
+    span: Span, error: BaseException, told: AttemptError | None, at_ns: int
+) -> None:
+    try:
+        span.record_exception(error, timestamp=at_ns)
+    except BaseException:  # noqa: BLE001  # a user's `__str__` may raise anything
+        if told is not None:
+            attributes = {names.EXCEPTION_TYPE: told.type, names.EXCEPTION_MESSAGE: told.message}
+            span.add_event(names.EXCEPTION_EVENT, attributes, at_ns)
+
+
+def _attributes(job: Job) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        names.JOB_ID: job.id,
+        names.JOB_OPERATION: job.operation,
+        names.JOB_PRIORITY: job.policy.priority.value,
+    }
+    if job.retry_of is not None:
+        attributes[names.JOB_RETRY_OF] = job.retry_of
+    if job.policy.concurrency_key is not None:
+        attributes[names.JOB_CONCURRENCY_KEY] = job.policy.concurrency_key
+    for key, value in job.tags.items():
+        attributes[f"{names.JOB_TAG_PREFIX}{key}"] = value
+    return attributes
