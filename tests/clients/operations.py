@@ -99,3 +99,21 @@ def family(pids: str) -> None:
     told.rename(pids)
     while True:
         time.sleep(1)
+
+
+@operation("patient", isolation="process")
+def patient(pids: str) -> None:
+    """Tell the pid of this process, and stay."""
+    told = Path(pids).with_suffix(".part")
+    told.write_text(str(os.getpid()))
+    told.rename(pids)
+    time.sleep(600)
+
+
+@operation("isolated", isolation="process")
+def isolated(gate: str) -> str:
+    """Wait for the gate in a process of one's own."""
+    narrate("wait", "waiting")
+    while not Path(gate).exists():
+        time.sleep(POLL_S)
+    return "opened"

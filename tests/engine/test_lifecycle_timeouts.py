@@ -188,14 +188,14 @@ def test_a_deadline_counts_from_creation_retries_included() -> None:
         job = bench.submit(
             "hang",
             timeout_s=4,
-            deadline_s=10,
+            deadline_s=7,
             retry={"max_attempts": 9, "base_delay_s": 1, "multiplier": 1, "jitter": "none"},
         )
         await bench.ended(job)
 
-        assert bench.now == 10
+        assert bench.now == 7
         assert bench.outcomes(job) == ["timeout", "timeout"]
-        assert _timeouts(bench, "hang") == {"attempt": 2, "deadline": 1} or True
+        assert _timeouts(bench, "hang") == {"attempt": 1, "deadline": 1}
         assert bench.state(job) == "failed/timeout"
 
     run(test, hang)

@@ -250,7 +250,7 @@ def test_an_operation_that_is_gone_cannot_be_resolved(write: Write) -> None:
         resolve(Target(module="jobs_a", attribute="paint", path=str(path)))
 
 
-# --- packages with the names of ours ---------------------------------------------------------------
+# --- packages with the names of ours -------------------------------------------------------------
 
 
 def test_a_package_called_app_is_warned_of_and_works_where_it_is_not_imported(
@@ -331,7 +331,7 @@ def test_an_error_that_has_nothing_to_do_with_ours_is_told_as_it_is(write: Write
     assert "Job Narrator" not in refusal("jobs_a.py")
 
 
-# --- found again by a child process ----------------------------------------------------------------
+# --- found again by a child process --------------------------------------------------------------
 
 
 def test_a_script_is_found_by_its_file(write: Write) -> None:

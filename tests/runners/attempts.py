@@ -124,7 +124,7 @@ class Attempt:
         found = [each for each in self.spans.records() if each.name == name]
         return ["running" if each.end is None else "ended" for each in found]
 
-    # --- the log, the counters and the sink ---------------------------------------------------------
+    # --- the log, the counters and the sink ------------------------------------------------------
 
     def append(self, event: Event) -> int:
         """Keep an event."""

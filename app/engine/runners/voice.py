@@ -183,7 +183,7 @@ def _span_event(_: Scope, span: ReadableSpan, event: Event) -> frames.Frame:
 
 
 def _narration(_: Scope, said: Said) -> frames.Frame:
-    return frames.Narrated(replace(said, attributes=_clean(said.attributes)))
+    return frames.Narrated(said._replace(attributes=_clean(said.attributes)))
 
 
 def _log_record(_: Scope, line: LogLine) -> frames.Frame:
