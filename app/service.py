@@ -16,7 +16,6 @@ from typing import Any, Final
 from fastapi import FastAPI
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 
 from app.engine.core import Core
@@ -42,6 +41,7 @@ from narration.streams import Streams
 from telemetry.clock import Clock, SystemClock
 from telemetry.logs import logger_provider
 from telemetry.metrics import Metrics
+from telemetry.threads import context_in_threads
 from telemetry.tracing import Tracing, build_tracing, make_global
 
 Handler = Operation | Callable[..., Any]
@@ -93,6 +93,7 @@ class Narrator:
             counters=self.metrics,
             bound_s=self.settings.telemetry_shutdown_s,
         )
+        self._mounted = bound is None
         self._engine: Engine | None = None
         self.application: FastAPI = create_application(
             engine=lambda: self.engine,
@@ -222,7 +223,12 @@ class Narrator:
                 spans=settings.span_limit,
                 message_bytes=settings.max_message_bytes,
             ),
-            streams=Streams(heartbeat_s=settings.heartbeat_s, counters=self.metrics),
+            streams=Streams(
+                heartbeat_s=settings.heartbeat_s,
+                counters=self.metrics,
+                # Another's server waits for its connections before it ends our lifespan.
+                watch_exit=self._mounted,
+            ),
         )
 
     def _instrument(self, stack: AsyncExitStack) -> None:
@@ -232,10 +238,7 @@ class Narrator:
         root.addHandler(handler)
         root.handlers.insert(0, root.handlers.pop())  # first: see `install_logs`
         stack.callback(root.removeHandler, handler)
-        threading = ThreadingInstrumentor()
-        if not threading.is_instrumented_by_opentelemetry:
-            threading.instrument()
-            stack.callback(threading.uninstrument)
+        stack.enter_context(context_in_threads())
 
     def _stop(self) -> None:
         if self._engine is not None:

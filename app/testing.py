@@ -12,7 +12,7 @@ child processes are real, and are waited for.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from opentelemetry import trace
@@ -23,8 +23,11 @@ from app.jobs.record import AttemptForm, JobRecord
 from app.jobs.submission import Submission
 from app.service import Narrator
 from app.settings import Settings
-from app.virtual_time import VirtualClock, run_virtual
+from app.virtual_time import VirtualClock, VirtualTimeError, run_virtual
 from telemetry.names import StreamEvent
+
+PATIENCE_S: Final = 86_400.0
+"""Virtual seconds for which the end of a run is waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,7 @@ def run_operation(
     Raises:
         TargetError: the handler cannot be served.
         InvalidParams, InvalidSubmission: the params or the fields are refused.
+        VirtualTimeError: it has not ended within a virtual day.
 
     """
     return run_virtual(lambda clock: _run(handler, submit or {}, params, clock))
@@ -103,7 +107,12 @@ async def _run(
         )
         record, _, _ = engine.submit(submission)
         engine.attached(record.id)  # a deferred job begins as under its first reader
-        record = await narrator.result(record.id)
+        record = await narrator.result(record.id, timeout_s=PATIENCE_S)
+        if record.finished_at is None:
+            raise VirtualTimeError(
+                f"operation {operation.name!r} is still {record.state.value} after "
+                f"{PATIENCE_S:g} virtual seconds; give it a timeout_s to see it time out"
+            )
         entries = engine.log(record.id).entries()
     events = [{"event": each.name, **msgspec.json.decode(each.data)} for each in entries]
     return OperationRun(record=record, events=events)

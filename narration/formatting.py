@@ -91,7 +91,7 @@ def level_named(label: object) -> Level:
 def span_started(scope: Scope, span: Span) -> NarrationEvent | None:
     """A span of the story has started. Our own spans are told by lifecycle phrases instead."""
     scope.story.spans.started(span)
-    source = _source(span)
+    source = source_of(span)
     if source == names.SCOPE:
         return None
     return message(
@@ -100,7 +100,7 @@ def span_started(scope: Scope, span: Span) -> NarrationEvent | None:
         at_ns=span.start_time,
         kind=Kind.SPAN_START,
         level=Level.INFO,
-        actor=_actor(scope, source),
+        actor=actor_of(scope, source),
         action=span.name,
         text=f"{span.name} started",
         fields=_visible(scope, span.attributes, source),
@@ -110,7 +110,7 @@ def span_started(scope: Scope, span: Span) -> NarrationEvent | None:
 def span_ended(scope: Scope, span: ReadableSpan) -> NarrationEvent | None:
     """A span of the story has ended. Our own spans are told by lifecycle phrases instead."""
     scope.story.spans.ended(span)
-    source = _source(span)
+    source = source_of(span)
     if source == names.SCOPE:
         return None
     failed = span.status.status_code is StatusCode.ERROR
@@ -125,7 +125,7 @@ def span_ended(scope: Scope, span: ReadableSpan) -> NarrationEvent | None:
         at_ns=span.end_time,
         kind=Kind.SPAN_END,
         level=Level.ERROR if failed else Level.INFO,
-        actor=_actor(scope, source),
+        actor=actor_of(scope, source),
         action=span.name,
         text=text,
         fields=_visible(scope, span.attributes, source),
@@ -138,7 +138,7 @@ def span_event(scope: Scope, span: ReadableSpan, event: SpanEvent) -> NarrationE
     place = place_of(span)
     if names.NARRATION_TEXT in attributes:
         return narration(scope, Said(event.timestamp, event.name, attributes, place))
-    source = _source(span)
+    source = source_of(span)
     if event.name == names.EXCEPTION_EVENT:
         return _exception(scope, place, event, attributes, source)
     moment = _MOMENTS.get(event.name) if source == names.SCOPE else None
@@ -151,7 +151,7 @@ def span_event(scope: Scope, span: ReadableSpan, event: SpanEvent) -> NarrationE
         at_ns=event.timestamp,
         kind=Kind.EVENT,
         level=Level.INFO,
-        actor=_actor(scope, source),
+        actor=actor_of(scope, source),
         action=event.name,
         text=_with_fields(event.name, fields),
         fields=fields,
@@ -205,7 +205,7 @@ def log_record(scope: Scope, line: LogLine) -> NarrationEvent:
         at_ns=line.at_ns,
         kind=Kind.EVENT if line.event_name else Kind.LOG,
         level=line.level,
-        actor=_actor(scope, source),
+        actor=actor_of(scope, source),
         action=line.event_name or "log",
         text=text,
         fields=fields,
@@ -269,20 +269,20 @@ def _exception(
         at_ns=event.timestamp,
         kind=Kind.EXCEPTION,
         level=Level.ERROR,
-        actor=_actor(scope, source),
+        actor=actor_of(scope, source),
         action=event.name,
         text=_error(kind, attributes.get(names.EXCEPTION_MESSAGE) if shown else None),
         fields=fields,
     )
 
 
-def _source(span: ReadableSpan) -> str:
+def source_of(span: ReadableSpan) -> str:
     """The name of the instrumentation scope that made `span`."""
     scope = span.instrumentation_scope
     return scope.name or "" if scope else ""
 
 
-def _actor(scope: Scope, source: str) -> str:
+def actor_of(scope: Scope, source: str) -> str:
     """Who speaks: the last part of a scope's name, `x` of `opentelemetry.instrumentation.x`."""
     return scope.actor if source == names.SCOPE else source.rpartition(".")[2] or scope.actor
 

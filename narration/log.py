@@ -99,14 +99,19 @@ class NarrationLog:
 
         The oldest event makes room when the ring is full. An `EndEvent` ends the log.
         """
+        event.seq = self.next
+        sequence = self.keep(str(event.name.value), level_of(event), encode(event))
+        if sequence is not None and isinstance(event, EndEvent):
+            self.ended = True
+        return sequence
+
+    def keep(self, name: str, level: Level, data: bytes) -> int | None:
+        """Keep an event that is encoded with `next` as its sequence; as `append` otherwise."""
         if self.ended or self.forgotten:
             return None
-        sequence = event.seq = self.next
-        entry = Entry(str(event.name.value), level_of(event), encode(event))
-        self._keep(entry, sequence)
+        sequence = self.next
+        self._keep(Entry(name, level, data), sequence)
         self.next = sequence + 1
-        if isinstance(event, EndEvent):
-            self.ended = True
         self._wake()
         return sequence
 

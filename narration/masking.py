@@ -16,6 +16,8 @@ Mask = Callable[[str], str]
 MASK: Final = "[MASKED]"
 """What stands in a secret's place."""
 
+_LEAVES_WORDS: Final = "leaves_words"
+
 MIN_LITERAL: Final = 4
 """Characters; a shorter configured secret would mask ordinary words and is not looked for."""
 
@@ -134,7 +136,13 @@ def masker(extra_secrets: Iterable[str] = (), patterns: Iterable[Pattern] = PATT
                     text = shape.expression.sub(shape.replacement, text)
         return text
 
+    setattr(mask, _LEAVES_WORDS, words_are_clean and literal is None)
     return mask
+
+
+def leaves_words(mask: Mask) -> bool:
+    """Whether `mask`, made by `masker`, leaves every lone word (a Python identifier) as it is."""
+    return bool(getattr(mask, _LEAVES_WORDS, False))
 
 
 def _hints(shapes: Iterable[tuple[int, Pattern]]) -> tuple[tuple[str, int], ...]:

@@ -84,8 +84,8 @@ def message(
         job_id=scope.story.job_id,
         kind=kind.value,
         level=level.label,
-        actor=_name(scope, actor),
-        action=_name(scope, action),
+        actor=shown_name(scope, actor),
+        action=shown_name(scope, action),
         text=told,
         fields=fields,
         attempt=scope.attempt,
@@ -116,7 +116,7 @@ def _text(scope: Scope, value: object) -> tuple[str, int | None]:
     return cut(scope.story.mask(text[: limit + MASK_MARGIN]), limit)[0], length
 
 
-def _name(scope: Scope, value: object) -> str:
+def shown_name(scope: Scope, value: object) -> str:
     """`value` as an actor or action: one line, masked, short."""
     name = value if isinstance(value, str) else str(value)
     return _short_name(scope.story.mask, name[: NAME_LIMIT * 4])

@@ -12,11 +12,12 @@ The tap does not know how an event is phrased, nor how a span finds its story.
 import contextlib
 from collections.abc import Callable
 from threading import RLock
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final, Literal, cast
 
 from opentelemetry.sdk.trace import EventBase, Span
 
-from narration import formatting
+from narration import express, formatting
+from narration.express import Voice, voice_of
 from narration.scope import Scope
 from telemetry.names import DropReason
 
@@ -31,6 +32,7 @@ class _Tapped(Span):
 
     _events: Any  # a BoundedList, which the SDK declares as any Sequence
     _narration_scope: Scope
+    _narration_voice: Voice | Literal[False] | None
     _narration_on_end_raised: ClassVar["staticmethod[[Span], None]"]
 
     # A fast `add_event` (which cleans no attributes that are clean) would stand here.
@@ -41,11 +43,7 @@ class _Tapped(Span):
         with self._lock:
             if self._end_time is None:
                 self._events.append(event)
-                scope = self._narration_scope
-                try:  # `_hand_off`, spelt out: this is the hot path
-                    scope.story.put(formatting.span_event, scope, self, event)
-                except Exception:  # noqa: BLE001 - an instrument never breaks the instrumented
-                    count_failure(scope)
+                _hand_off(self, event)
                 return
         # Ended: what happens now is the SDK's to say, and only what it kept is told.
         super()._add_event(event)
@@ -81,9 +79,15 @@ class _TappedOverride(_Tapped):
 
 
 def _hand_off(span: _Tapped, event: EventBase) -> None:
-    scope = span._narration_scope  # noqa: SLF001 - our own attribute
+    scope = span._narration_scope  # noqa: SLF001 - our own attributes
     try:
-        scope.story.put(formatting.span_event, scope, span, event)
+        voice = span._narration_voice  # noqa: SLF001
+        if voice is None:  # its first event
+            voice = span._narration_voice = voice_of(scope, span) or False  # noqa: SLF001
+        if voice is False:
+            scope.story.put(formatting.span_event, scope, span, event)
+        else:
+            scope.story.put(express.span_event, voice, span, event)
     except Exception:  # noqa: BLE001 - an instrument never breaks the instrumented
         # Counted and not logged: this runs under the span's lock, and a logging handler may use
         # the span.
@@ -120,6 +124,7 @@ class Tap:
         with private._lock:  # noqa: SLF001 - see the module's docstring
             private.__class__ = tapped
             private._narration_scope = scope  # noqa: SLF001
+            private._narration_voice = None  # noqa: SLF001
             # Re-entrant, since the hand-off holds it: what runs inside (a logging handler, a
             # finaliser) may use the same span, and must not wait for itself.
             private._lock = RLock()  # noqa: SLF001

@@ -1,7 +1,7 @@
 """The published contract of telemetry, as data: every span, event, attribute and metric.
 
-`telemetry.metrics` builds its instruments from `METRICS`; the README's tables are generated from
-here (`python -m telemetry.table`), and a test compares a full run with it (`differences`). A name
+`telemetry.metrics` builds its instruments from `METRICS`; `telemetry/README.md` is what
+`python -m telemetry.table` prints, and a test compares a full run with it (`differences`). A name
 that leaves the process has a row here. It knows no library of telemetry. It is longer than other
 modules because it is a table.
 """
@@ -561,34 +561,38 @@ def _covers(published: str, attribute: str) -> bool:
 
 
 def markdown() -> str:
-    """The contract as Markdown tables, for the README."""
+    """The contract as the Markdown document `telemetry/README.md`."""
     return "\n".join(
         [
-            "### Spans",
+            "# Telemetry: what is published",
+            "",
+            "Made by `python -m telemetry.table > telemetry/README.md`: change the table, not this.",
+            "",
+            "## Spans",
             "",
             *_rows(
-                ("span", "parent", "kind", "attributes", "meaning"),
+                ("span", "meaning", "parent", "kind", "attributes"),
                 [
-                    (f"`{row.name}`", row.parent, row.kind, _code(row.attributes), row.description)
+                    (f"`{row.name}`", row.description, row.parent, row.kind, _code(row.attributes))
                     for row in SPANS
                 ],
             ),
-            "### Span events",
+            "## Span events",
             "",
             *_rows(
-                ("event", "on", "attributes", "meaning"),
+                ("event", "on", "meaning", "attributes"),
                 [
-                    (f"`{row.name}`", f"`{row.span}`", _code(row.attributes), row.description)
+                    (f"`{row.name}`", f"`{row.span}`", row.description, _code(row.attributes))
                     for row in EVENTS
                 ],
             ),
-            "### Attributes",
+            "## Attributes",
             "",
             *_rows(
                 ("attribute", "type", "meaning"),
                 [(_code((row.name,)), row.type, row.description) for row in ATTRIBUTES],
             ),
-            "### Metrics",
+            "## Metrics",
             "",
             *_rows(
                 ("metric", "type", "unit", "labels", "meaning"),

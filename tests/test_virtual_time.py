@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import threading
 
 import pytest
@@ -39,7 +40,7 @@ def test_timers_fire_in_the_order_of_their_times(delays: list[float]) -> None:
         return fired
 
     fired = run_virtual(main)
-    for earlier, later in zip(fired, fired[1:], strict=False):
+    for earlier, later in itertools.pairwise(fired):
         assert earlier <= later + 1e-6
 
 
@@ -62,13 +63,13 @@ def test_a_wait_for_nothing_is_an_error_that_names_the_waiting_task() -> None:
     async def main(clock: VirtualClock) -> None:
         await asyncio.create_task(asyncio.Event().wait(), name="the patient one")
 
-    with pytest.raises(VirtualTimeError, match="the patient one at .*locks.py"):
+    with pytest.raises(VirtualTimeError, match=r"the patient one at .*locks\.py"):
         run_virtual(main)
 
 
 def test_an_endless_run_is_an_error() -> None:
     async def main(clock: VirtualClock) -> None:
-        while True:
+        while True:  # noqa: ASYNC110  # what is tested
             await asyncio.sleep(60)
 
     with pytest.raises(VirtualTimeError, match="3600 virtual seconds have passed"):
@@ -77,7 +78,7 @@ def test_an_endless_run_is_an_error() -> None:
 
 def test_an_endless_run_ends_late_as_well() -> None:
     async def main(clock: VirtualClock) -> None:
-        while True:
+        while True:  # noqa: ASYNC110  # what is tested
             await asyncio.sleep(1e6 + 0.1)
 
     with pytest.raises(VirtualTimeError):

@@ -42,8 +42,7 @@ def test_under_load_each_stream_is_told_what_runs_finishes_and_the_exit_code_is_
     gate: Path, number: signal.Signals
 ) -> None:
     readers = 12
-    heard: list[list[Frame]] = []
-    retries: list[int] = []
+    heard: list[tuple[list[Frame], int]] = []
     attached = threading.Barrier(readers + 1, timeout=WAIT_S)
 
     def follow(server: ServerProcess, path: str) -> None:
@@ -54,8 +53,7 @@ def test_under_load_each_stream_is_told_what_runs_finishes_and_the_exit_code_is_
             before = one.until("before 0")
             attached.wait()
             rest = one.rest()
-            heard.append(before + rest)
-            retries.append(one.parser.retries[-1])
+            heard.append((before + rest, one.parser.retries[-1]))
 
     with serving(drain_s=WAIT_S, concurrency=4) as server:
         jobs = [server.submit("gated", params={"gate": str(gate)}) for _ in range(4)]
@@ -85,10 +83,9 @@ def test_under_load_each_stream_is_told_what_runs_finishes_and_the_exit_code_is_
     assert {record["state"] for record in dropped} == {"cancelled"}
     assert {record["cancel"]["origin"] for record in dropped} == {"shutdown"}
     assert len(heard) == readers
-    assert all(frames[-1].event == "draining" for frames in heard)
-    assert all(frames[-1].id is None for frames in heard)
-    assert {frames[-1].body["reason"] for frames in heard} == {"shutdown"}
-    assert retries == [frames[-1].body["retry_ms"] for frames in heard]
+    for frames, retry_ms in heard:
+        assert (frames[-1].event, frames[-1].id) == ("draining", None)
+        assert frames[-1].body == {"reason": "shutdown", "retry_ms": retry_ms}
     assert {end.body["state"] for end in ends} == {"completed"}
     assert code == 0
 

@@ -8,7 +8,6 @@ from app.handlers.operation import operation
 from app.jobs.errors import JobNotFound, NotFinished
 from app.jobs.registry import JobFilter
 from narration.resume import StreamQuery, resolve
-from narration.view import View
 from telemetry.names import MetricName
 from tests.engine.harness import Bench, run
 from tests.engine.operations import hang, sleep
@@ -133,7 +132,7 @@ def test_an_open_reader_is_told_by_a_gap_that_the_story_is_gone() -> None:
     async def test(bench: Bench) -> None:
         job = bench.submit("sleep")
         await bench.ended(job)
-        log, query = bench.engine.log(job), StreamQuery(view=View())
+        log, query = bench.engine.log(job), StreamQuery()
         reader = bench.engine.streams.open(log, query, resolve(log, query))
         bench.engine.streams.attach(reader)
         bench.engine.forget(job)

@@ -63,7 +63,8 @@ def test_a_failure_while_opening_names_the_function_and_closes_the_rest() -> Non
 
     @lifespan
     async def refused() -> AsyncIterator[Pool]:
-        raise ConnectionError("no route")
+        for host in ("a", "b"):
+            raise ConnectionError(f"no route to {host}")
         yield Pool()
 
     async def test() -> None:

@@ -26,7 +26,7 @@ from narration.scope import Disclosure, Scope, with_scope
 from narration.spans import SpanLog
 from narration.story import Consumer, Story
 from telemetry import names
-from telemetry.clock import SystemClock
+from telemetry.clock import Clock, SystemClock
 from telemetry.names import DropReason
 
 KINDS = ("coroutine", "thread", "process", "async_process")
@@ -39,7 +39,14 @@ OPERATIONS = {each.name: each for each in load(str(Path(__file__).with_name("han
 class Attempt:
     """What one attempt has said and done; also its log, counters and sink. Times out loudly."""
 
-    def __init__(self, *, sampled: bool = True, max_message_bytes: int = 65_536) -> None:
+    def __init__(
+        self,
+        *,
+        sampled: bool = True,
+        traced: bool = True,
+        max_message_bytes: int = 65_536,
+        clock: Clock | None = None,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.told: list[NarrationEvent] = []
         self.progressed: list[tuple[float, float | None, str | None]] = []
@@ -53,7 +60,7 @@ class Attempt:
             "job-1",
             log=self,
             spans=self.spans,
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             counters=self,
             mask=lambda text: text.replace("hunter2", "***"),
             max_message_bytes=max_message_bytes,
@@ -65,7 +72,9 @@ class Attempt:
         disclosure = Disclosure(first_party=frozenset({"handlers"}))
         self.scope = Scope(story=self.story, actor="tester", attempt=1, disclosure=disclosure)
         context = with_scope(self.scope, otel_context.Context())
-        self.span = provider.get_tracer(names.SCOPE).start_span("job.attempt", context)
+        self.span: trace.Span = trace.INVALID_SPAN
+        if traced:
+            self.span = provider.get_tracer(names.SCOPE).start_span("job.attempt", context)
         self.variables = contextvars.Context()
         self.variables.run(otel_context.attach, trace.set_span_in_context(self.span, context))
         self.variables.run(sys.modules["handlers"].TRACER.set, provider.get_tracer("handlers"))
@@ -145,7 +154,9 @@ class Attempt:
         self.progressed.append((done, total, text))
 
     def output(self, chunk: Any) -> None:
-        """Keep a chunk."""
+        """Keep a chunk; refuse a certain one."""
+        if chunk == "refused":
+            raise ValueError("refused")
         self.outputs.append(chunk)
         self.loop.call_soon_threadsafe(self._wake)
 
@@ -197,7 +208,7 @@ def alive(pid: int) -> bool:
 async def gone(pid: int) -> bool:
     """Whether a process that was killed dies within the bound."""
     async with asyncio.timeout(BOUND_S):
-        while alive(pid):
+        while alive(pid):  # noqa: ASYNC110  # nobody tells of the end of another's child
             await asyncio.sleep(0.01)
     return True
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from app.handlers.lifespan import lifespan
 from app.handlers.operation import operation
 from narration.narrate import narrate
 from narration.process import run_process
+from narration.scope import current_scope
 
 TRACER: ContextVar[trace.Tracer | None] = ContextVar("TRACER", default=None)
 """The tracer to use here; a child process has one of its own."""
@@ -33,7 +34,7 @@ TRACER: ContextVar[trace.Tracer | None] = ContextVar("TRACER", default=None)
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
-class Broken(ValueError):
+class Broken(ValueError):  # noqa: N818  # as users name theirs
     """An error of this module's own."""
 
 
@@ -182,7 +183,7 @@ def _ignores_process(gate: str, *, job: JobContext) -> str:
     try:
         narrate("ready", "ready")
         time.sleep(600)
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # what is tested
         narrate("deaf", "not listening", cancelled=job.cancelled)
     return Path(gate).read_text()
 
@@ -201,10 +202,9 @@ async def _streams() -> AsyncIterator[int]:
         narrate("closed", "closed in {thread}", thread=threading.current_thread().name)
 
 
-def _streams_plain() -> Iterator[int]:
+def _streams_plain() -> Generator[int, None, int]:
     try:
-        for n in range(3):
-            yield n
+        yield from range(3)
     finally:
         narrate("closed", "closed in {thread}", thread=threading.current_thread().name)
     return 3
@@ -260,7 +260,7 @@ def dies(how: str) -> None:
     print("printed last", flush=True)  # noqa: T201  # what is tested
     if how == "exit":
         os._exit(3)
-    os.kill(os.getpid(), signal.Signals[how])
+    os.kill(os.getpid(), int(how) if how.isdecimal() else signal.Signals[how])
     time.sleep(600)
 
 
@@ -322,3 +322,28 @@ def annotates() -> None:
 def remembers(*, job: JobContext) -> list[Any]:
     """Give back what the context holds."""
     return [job.id, job.attempt, dict(job.tags), dict(job.metadata), job.last_checkpoint]
+
+
+@operation("garbles", isolation="process")
+def garbles() -> None:
+    """Write nonsense where the frames go."""
+    os.write(int(sys.argv[2]), b"\xff" * 8)
+    time.sleep(600)
+
+
+@operation("mutters", isolation="process")
+def mutters() -> None:
+    """Say things where no span of the story is current, and one that nobody understands."""
+    with trace.use_span(trace.INVALID_SPAN):
+        narrate("mutter", "said without a span")
+    scope = current_scope()
+    assert scope is not None
+    scope.story.put(lambda: None)
+
+
+@operation("threads", isolation="process")
+def threads() -> None:
+    """Narrate in a bare thread."""
+    thread = threading.Thread(target=narrate, args=("spin", "said in a thread"))
+    thread.start()
+    thread.join()

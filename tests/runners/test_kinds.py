@@ -12,8 +12,9 @@ from app.handlers.context import JobCancelled, JobContext, Reject, RetryLater
 from app.handlers.discovery import operations_of
 from app.handlers.lifespan import Resources
 from app.handlers.operation import operation
+from app.virtual_time import VirtualClock, run_virtual
 from telemetry.names import Kind
-from tests.runners.attempts import KINDS, Attempt, Gate, run
+from tests.runners.attempts import BOUND_S, KINDS, Attempt, Gate, run
 
 kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -233,6 +234,16 @@ def test_an_endless_generator_stops_when_asked(kind: str) -> None:
         assert "closed" in attempt.texts
 
     run(test)
+
+
+@kinds
+def test_virtual_time_waits_for_a_handler_that_is_really_at_work(kind: str) -> None:
+    async def main(clock: VirtualClock) -> float:
+        ending = await Attempt(clock=clock).run(f"returns_{kind}")
+        assert isinstance(ending, Returned)
+        return clock.monotonic()
+
+    assert run_virtual(main) < BOUND_S
 
 
 def test_a_stop_before_the_first_step_ends_a_coroutine_unrun() -> None:

@@ -1,10 +1,12 @@
 """The pieces between the two processes: frames, the channel, the stop, the process tree."""
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,7 +37,7 @@ def test_frames_arrive_whole_however_the_bytes_are_cut(cuts: list[int]) -> None:
     bounds = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
     received = [
         frame
-        for start, end in zip(bounds, bounds[1:], strict=False)
+        for start, end in itertools.pairwise(bounds)
         for frame in decoder.feed(data[start:end])
     ]
 
@@ -69,12 +71,12 @@ def test_threads_do_not_mix_their_frames() -> None:
     reader = threading.Thread(target=lambda: got.extend(received(read)))
     reader.start()
     long = b'"' + b"x" * 100_000 + b'"'
-    threads = [
-        threading.Thread(
-            target=lambda: [channel.send(frames.Output(long)) for _ in range(20)],
-        )
-        for _ in range(4)
-    ]
+
+    def send() -> None:
+        for _ in range(20):
+            channel.send(frames.Output(long))
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -131,13 +133,21 @@ def test_a_message_told_while_another_is_written_comes_after_it() -> None:
 
 
 @pytest.fixture
-def stop() -> "tuple[Stop, StopToken, Channel]":
-    token, channel = StopToken(), Channel(os.open(os.devnull, os.O_WRONLY))
+def silence() -> Iterator[int]:
+    """A descriptor that swallows all that is written."""
+    with Path(os.devnull).open("wb") as opened:
+        yield opened.fileno()
+
+
+@pytest.fixture
+def stop(silence: int) -> tuple[Stop, StopToken, Channel]:
+    """A stop, its token and its channel."""
+    token, channel = StopToken(), Channel(silence)
     return Stop(token, channel, "enough"), token, channel
 
 
 @pytest.fixture(autouse=True)
-def sigterm() -> "object":
+def sigterm() -> Iterator[None]:
     """Give SIGTERM its old meaning back."""
     before = signal.getsignal(signal.SIGTERM)
     yield
@@ -187,8 +197,8 @@ def test_a_stop_in_the_middle_of_a_frame_waits_for_its_end() -> None:
     assert received(read) == SENT[:1]
 
 
-def test_a_stop_deferred_past_the_function_is_not_raised() -> None:
-    channel = Channel(os.open(os.devnull, os.O_WRONLY))
+def test_a_stop_after_the_function_raises_nowhere(silence: int) -> None:
+    channel = Channel(silence)
     stop = Stop(StopToken(), channel, "enough")
     stop.interrupting(lambda: None)
     signal.raise_signal(signal.SIGTERM)
@@ -196,15 +206,12 @@ def test_a_stop_deferred_past_the_function_is_not_raised() -> None:
 
 
 def test_descendants_are_found_through_the_generations() -> None:
+    script = (
+        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', "
+        "'import time; print(flush=True); time.sleep(600)'], start_new_session=True); p.wait()"
+    )
     parent = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', "
-            "'import time; print(flush=True); time.sleep(600)'], start_new_session=True); p.wait()",
-        ],
-        stdout=subprocess.PIPE,
-        start_new_session=True,
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True
     )
     assert parent.stdout is not None
     parent.stdout.readline()

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import uvloop
+from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.trace import StatusCode
 
 from app.engine.runners import Lost, Raised, Returned, exception_type
 from app.handlers.discovery import load, operations_of
 from narration.events import NarrationEvent
+from telemetry.names import DropReason
 from tests.runners import attempts
 from tests.runners.attempts import Attempt, Gate, gone, run
 
@@ -96,7 +98,12 @@ def test_the_group_of_a_child_that_died_by_itself_dies_too(tmp_path: Path) -> No
 @on_each_loop
 @pytest.mark.parametrize(
     ("how", "told"),
-    [("exit", "exit code 3"), ("SIGKILL", "killed by SIGKILL"), ("SIGSEGV", "killed by SIGSEGV")],
+    [
+        ("exit", "exit code 3"),
+        ("SIGKILL", "killed by SIGKILL"),
+        ("SIGSEGV", "killed by SIGSEGV"),
+        ("40", "killed by signal 40"),
+    ],
 )
 def test_a_child_that_dies_without_a_result_is_lost(run: Run, how: str, told: str) -> None:
     async def test() -> None:
@@ -352,7 +359,7 @@ def test_a_child_dies_when_its_server_is_killed(tmp_path: Path) -> None:
     async def test() -> None:
         with Gate(tmp_path) as gate:
             root = Path(attempts.__file__).parents[2]
-            server = subprocess.Popen(
+            server = subprocess.Popen(  # noqa: ASYNC220  # a server of its own, to be killed
                 [sys.executable, str(script), gate.path],
                 stdout=subprocess.PIPE,
                 text=True,
@@ -377,5 +384,130 @@ def test_an_operation_given_as_a_function_is_found_by_the_child() -> None:
         (remembers,) = operations_of([handlers.remembers])
 
         assert isinstance(await Attempt().run(remembers), Returned)
+
+    run(test)
+
+
+def test_a_child_that_cannot_be_started_is_a_failed_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+
+    async def test() -> None:
+        ending = await Attempt().run("returns_process")
+
+        assert isinstance(ending, Raised)
+        assert isinstance(ending.exception, FileNotFoundError)
+
+    run(test)
+
+
+def test_a_child_dies_with_the_loop_that_supervises_it(tmp_path: Path) -> None:
+    kept: list[Attempt] = []
+    pids: list[int] = []
+    os.mkfifo(tmp_path / "never")
+
+    async def test() -> None:
+        kept.append(Attempt())
+        kept[0].start("breeds", gate=str(tmp_path / "never"))
+        pids.extend(bred(await kept[0].said(" ")))
+
+    async def all_gone() -> None:
+        assert [await gone(pid) for pid in pids] == [True, True]
+
+    run(test)
+    run(all_gone)
+
+    assert kept[0].endings == [Lost("the server stopped")]
+
+
+def test_a_child_that_writes_garbage_is_killed(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        assert await Attempt().run("garbles") == Lost("killed by SIGKILL")
+
+    run(test)
+    assert "what is no frame" in caplog.text
+
+
+def test_what_is_said_without_a_span_is_told_too_and_nonsense_is_counted() -> None:
+    async def test() -> None:
+        attempt = Attempt()
+
+        assert await attempt.run("mutters") == Returned(None)
+        assert attempt.texts == ["said without a span"]
+        assert attempt.drops == {DropReason.ERROR: 1}
+
+    run(test)
+
+
+def test_an_untraced_attempt_is_told_in_full() -> None:
+    async def test() -> None:
+        attempt = Attempt(traced=False)
+
+        assert isinstance(await attempt.run("returns_process"), Returned)
+        assert {"said by narrate", "said by logging", "said by a span"} <= set(attempt.texts)
+        assert attempt.exported == []
+
+    run(test)
+
+
+def test_threads_inherit_their_context_in_the_child_where_they_do_here() -> None:
+    async def test() -> None:
+        instrumentor = ThreadingInstrumentor()
+        instrumentor.instrument()
+        try:
+            told = Attempt()
+            await told.run("threads")
+        finally:
+            instrumentor.uninstrument()
+        silent = Attempt()
+        await silent.run("threads")
+
+        assert told.texts == ["said in a thread"]
+        assert silent.texts == []
+
+    run(test)
+
+
+def test_what_the_server_cannot_take_is_counted_and_the_rest_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "refusing.py").write_text(
+        textwrap.dedent("""
+            from app.handlers.operation import operation
+
+            @operation(isolation="process")
+            def refusing():
+                yield "refused"
+                yield "taken"
+        """)
+    )
+
+    async def test() -> None:
+        attempt = Attempt()
+
+        assert await attempt.run(load(str(tmp_path / "refusing.py"))[0]) == Returned(None)
+        assert attempt.outputs == ["taken"]
+        assert attempt.drops == {DropReason.ERROR: 1}
+
+    run(test)
+    assert "could not be told" in caplog.text
+
+
+def test_a_users_package_called_app_does_not_reach_the_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__init__.py").write_text("raise RuntimeError('not to be imported')\n")
+    (tmp_path / "beside_app.py").write_text(
+        "from app.handlers.operation import operation\n"
+        "@operation(isolation='process')\n"
+        "def beside_app() -> str:\n"
+        "    return 'worked'\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    async def test() -> None:
+        assert await Attempt().run(load("beside_app.py")[0]) == Returned("worked")
 
     run(test)

@@ -5,7 +5,6 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -211,13 +210,12 @@ def spills_child(name: str, *, job: JobContext) -> None:
 
 
 @operation
-async def counts(n: int) -> Iterator[int] | None:
+async def counts(n: int) -> None:
     """Tell `n` steps, each with a span."""
     for step in range(n):
         with tracer.start_as_current_span("step"):
             narrate("step", "step {step}", step=step)
         await asyncio.sleep(0)
-    return None
 
 
 @operation

@@ -216,16 +216,17 @@ class Trace:
         ]
 
 
-def trace_of(receiver: OtlpReceiver, trace_id: str, *, jobs: int = 1) -> Trace:
-    """The spans of a trace once those of so many jobs have arrived.
+def trace_of(receiver: OtlpReceiver, trace_id: str, *, requests: int = 1) -> Trace:
+    """The spans of a trace once those of its job and of so many POSTs have arrived.
 
     Spans leave in the order in which they end, and a job's own ends last.
     """
 
     def look() -> Trace | None:
         found = [each for each in list(receiver.spans) if each.span.trace_id.hex() == trace_id]
-        ended = [each for each in found if each.span.name.startswith(f"{names.SPAN_JOB} ")]
-        return Trace(found) if len(ended) >= jobs else None
+        job = any(each.span.name.startswith(f"{names.SPAN_JOB} ") for each in found)
+        posts = sum(each.span.name.startswith("POST ") for each in found)
+        return Trace(found) if job and posts >= requests else None
 
     return until(look, "the trace")
 

@@ -23,7 +23,6 @@ from app.service import Narrator
 from app.settings import Settings
 from app.virtual_time import run_virtual
 from narration import narrate
-from narration.log import NarrationLog
 from narration.reader import Reader
 from narration.resume import StreamQuery, resolve
 from telemetry.names import CancelOrigin
@@ -31,9 +30,7 @@ from tests.telemetry.served import samples, serving
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
-RETRY = {
-    "retry": {"base_delay_s": 10.0, "multiplier": 2.0, "jitter": "none", "max_attempts": 3}
-}
+RETRY = {"retry": {"base_delay_s": 10.0, "multiplier": 2.0, "jitter": "none", "max_attempts": 3}}
 FLOOD = {"base_delay_s": 0.0, "jitter": "none", "max_attempts": 30}
 
 
@@ -97,7 +94,7 @@ async def tells() -> None:
     narrate("c", "at debug", level="debug")
 
 
-OPERATIONS = [work, flaky, refuses, later, slow_to_stop, deaf, tells]
+OPERATIONS: list[Callable[..., Any]] = [work, flaky, refuses, later, slow_to_stop, deaf, tells]
 
 Script = Callable[["Run"], Awaitable[None]]
 
@@ -131,7 +128,7 @@ class Run:
 
     def reader(self, job_id: str, **query: Any) -> Reader:
         """A reader of the job's story that is attached."""
-        log: NarrationLog = self.engine.log(job_id)
+        log = self.engine.log(job_id)
         chosen = StreamQuery(**query)
         reader = self.engine.streams.open(log, chosen, resolve(log, chosen))
         self.engine.streams.attach(reader)
@@ -668,7 +665,10 @@ def test_exemplars_lead_from_a_measurement_to_the_attempt_that_made_it() -> None
             job_id = await run.run("work", params={"seconds": seconds})
             jobs.append(run.engine.record(job_id).model_dump())
         body, _ = run.narrator.metrics.render(OPEN_METRICS)
-        for family in text_string_to_metric_families(body.decode()):
+        families = text_string_to_metric_families(  # type: ignore[no-untyped-call]  # the library's
+            body.decode()
+        )
+        for family in families:
             for sample in family.samples:
                 if sample.exemplar is not None:
                     found.setdefault(family.name, []).append(dict(sample.exemplar.labels))

@@ -1,6 +1,5 @@
 """Full narration at any sampling rate, and an export that follows the rate, over a real server."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from tests.telemetry.otlp_receiver import OtlpReceiver
 from tests.telemetry.served import Caller, Server, nodes_of, serving
 
+RETRIES = {"max_attempts": 3, "base_delay_s": 0.0, "jitter": "none"}
 JOBS = 60
 RATIO = 0.3
 """Of random trace ids; the sampler exports those whose lower 64 bits lie below the bound."""
@@ -46,29 +46,20 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         }
 
 
-@pytest.fixture(scope="module", params=["always_off", "parentbased_always_off"])
-def unsampled(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Server, OtlpReceiver]]:
-    folder = tmp_path_factory.mktemp("unsampled")
+def test_an_unsampled_job_is_told_as_fully_as_a_sampled_one_and_not_exported(
+    tmp_path: Path, expected: dict[str, Any]
+) -> None:
     with OtlpReceiver() as receiver:
         environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
-        with serving(folder, OTEL_TRACES_SAMPLER=request.param, **environment) as server:
-            yield server, receiver
+        with serving(tmp_path, OTEL_TRACES_SAMPLER="always_off", **environment) as server:
+            for operation in OPERATIONS:
+                record = server.run(operation)
+                told = story_of(server, record["id"]), spans_of(server, record["id"])
 
+                assert told == expected[operation]
+                assert record["attempts"][0]["span_id"]
+            server.stop()
 
-def test_an_unsampled_job_is_told_as_fully_as_a_sampled_one_and_not_exported(
-    unsampled: tuple[Server, OtlpReceiver], expected: dict[str, Any]
-) -> None:
-    server, receiver = unsampled
-    for operation in OPERATIONS:
-        record = server.run(operation)
-
-        assert (story_of(server, record["id"]), spans_of(server, record["id"])) == expected[
-            operation
-        ]
-        assert record["attempts"][0]["span_id"]
-    server.stop()
     assert receiver.requests == 0
 
 
@@ -128,6 +119,3 @@ def test_the_sdks_limit_of_events_limits_the_trace_and_not_the_story(tmp_path: P
     again = ["attempt_failed", "retry_scheduled", "queued", "started"]
     assert told == ["queued", "started", *again, *again, "attempt_failed", "failed"]
     assert (len(job.span.events), job.span.dropped_events_count) == (2, len(told) - 2)
-
-
-RETRIES = {"max_attempts": 3, "base_delay_s": 0.0, "jitter": "none"}

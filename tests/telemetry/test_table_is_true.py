@@ -31,10 +31,12 @@ RETRIES: Final = {"max_attempts": 2, "base_delay_s": 0.01, "jitter": "none"}
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Received], str]]:
     """All spans of a full run, and the exposition at its end."""
     folder = tmp_path_factory.mktemp("table")
-    with OtlpReceiver() as receiver:
-        with serving(folder, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint) as server:
-            run_everything(server, folder)
-            yield [each for each in receiver.spans if each.scope == names.SCOPE], server.metrics()
+    with (
+        OtlpReceiver() as receiver,
+        serving(folder, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint) as server,
+    ):
+        run_everything(server, folder)
+        yield [each for each in receiver.spans if each.scope == names.SCOPE], server.metrics()
 
 
 def run_everything(server: Server, folder: Path) -> None:

@@ -37,7 +37,7 @@ def server(receiver: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory) -> 
 def under_job(trace: Trace, caller: Caller) -> list[str]:
     """The job's own tree; beside it the caller has the request, made of one span."""
     lines = trace.under(caller.span_id)
-    assert [line for line in lines if not line.startswith(" ")][0] == "POST /v1/jobs"
+    assert lines[0] == "POST /v1/jobs"
     return lines[1:]
 
 
@@ -390,7 +390,7 @@ def test_the_caller_is_linked_to_where_that_is_the_setting(tmp_path: Path) -> No
         environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
         with serving(tmp_path, NARRATOR_TRACE_PARENT="link", **environment) as server:
             record = server.run("coroutine", headers=caller.headers)
-        trace = trace_of(receiver, record["trace_id"])
+        trace = trace_of(receiver, record["trace_id"], requests=0)
 
     job = trace.one("job coroutine")
     assert record["trace_id"] != caller.trace_id
