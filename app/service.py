@@ -134,7 +134,7 @@ class Narrator:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Narrator"]:
-        """Run on this loop; at the end, cancel what is unfinished and flush telemetry.
+        """Run on this loop; at the end, drain (`drain_s`) and flush telemetry.
 
         Raises:
             ResourceError: a `@lifespan` function failed.
@@ -152,11 +152,13 @@ class Narrator:
             engine = self._start(resources)
             self._engine = engine
             stack.callback(self._stop)
+            grace_s = 0.0  # where the block was left by an exception, nobody waits
             try:
                 yield self
+                grace_s = self.settings.drain_s
             finally:
                 if not engine.draining:
-                    await engine.drain(0)
+                    await engine.drain(grace_s)
 
     async def drain(self) -> None:
         """Take nothing new, finish what runs within `drain_s`, tell every stream."""

@@ -1,27 +1,30 @@
-"""The fast road of the commonest events: from a span's event straight to the bytes in the log.
+"""The fast road of the commonest messages: from a span straight to the bytes in the log.
 
-Most events are small: a name, or a narrated text, and a few plain attributes of first-party code.
-What their messages have in common is encoded once for the span (its `Voice`); per event only the
-rest is. Whatever is not plain (a third party's attributes, a text that may hold a secret, a long
-one, nested or odd values, a lifecycle moment) takes the road of `narration.formatting`, which alone
-decides what a message says: a property test holds that both roads give the same bytes. This module
-does not know how an event got here.
+Most of what happens under a job is plain: a span starts or ends, an event has a name and a few
+small attributes, a text is narrated. What the messages of a span have in common is encoded once
+(its `Voice`), what those of a name have in common is remembered; only the rest is made each time.
+Whatever is not plain (an error, attributes that a third party may show, a text that may hold a
+secret, a long one, odd values, a lifecycle moment) takes the road of `narration.formatting`, which
+alone decides what a message says: a property test holds that both roads give the same bytes. This
+module does not know how an event got here.
 """
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, cast
 
 import msgspec
 from opentelemetry.sdk.trace import Event as SpanEvent
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, Span
+from opentelemetry.trace import SpanContext, StatusCode
 
 from narration import formatting
 from narration.disclosure import is_first_party, plain
 from narration.events import NarrationEvent
 from narration.log import NarrationLog
-from narration.masking import is_secret_name, leaves_words
-from narration.message import place_of, shown_name
+from narration.masking import Mask, is_secret_name, leaves_words
+from narration.message import clean_name
+from narration.phrases import duration
 from narration.scope import Scope
 from telemetry import names
 from telemetry.clock import rfc3339
@@ -31,15 +34,10 @@ TEXT_LIMIT: Final = 128
 """Characters of a text, a name or a value that may take the fast road."""
 
 FIELDS: Final = 8
-"""Attributes that an event may have on the fast road."""
+"""Attributes that a message may have on the fast road."""
 
 MESSAGE_BYTES: Final = 16 * 1024
-"""No event of the fast road is larger; a story with a lower limit does not use it."""
-
-HEADS: Final = 64
-"""Names that a voice remembers; more are looked at each time."""
-
-_Found = TypeVar("_Found")
+"""No message of the fast road is larger; a story with a lower limit does not use it."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _INT64: Final = 2**63
@@ -50,137 +48,115 @@ _INFO: Final = Level.INFO
 _INFO_LABEL: Final = Level.INFO.label
 _EVENT: Final = Kind.EVENT.value
 _NARRATE: Final = Kind.NARRATE.value
+_START: Final = Kind.SPAN_START.value
+_END: Final = Kind.SPAN_END.value
 _SLOW_NAMES: Final = frozenset({names.EXCEPTION_EVENT, *(moment.value for moment in Moment)})
 _NOT_PLAIN: Final = frozenset({names.NARRATION_LEVEL, names.NARRATION_ACTOR})
+_VOICES: Final = (
+    (names.NARRATION_CUTE, b',"cute":'),
+    (names.NARRATION_STORY, b',"story":'),
+)
 
 
 class Voice:
-    """What the messages of one span's events have in common, encoded."""
+    """What the messages of one span have in common."""
 
-    __slots__ = (
-        "_event_heads",
-        "_middle",
-        "_narrate_heads",
-        "keys",
-        "log",
-        "scope",
-        "tail",
-        "words",
-    )
+    __slots__ = ("actor", "job_id", "log", "mask", "scope", "shows", "tail", "words")
 
-    def __init__(self, scope: Scope, span: ReadableSpan, log: NarrationLog) -> None:
-        place = place_of(span)
+    def __init__(self, scope: Scope, span: ReadableSpan, log: NarrationLog, source: str) -> None:
         self.scope = scope
         self.log = log
-        self.words = leaves_words(scope.story.mask)
+        self.mask = scope.story.mask
+        self.actor = formatting.actor_of(scope, source)
+        self.shows = is_first_party(source, scope.disclosure)
+        """Whether its attributes may be shown; those of a third party may not, by their names."""
+        self.words = leaves_words(self.mask)
         """Whether a value that is one word holds no secret."""
-        self.keys: dict[str, bool] = {}
-        """Names of attributes, and whether they are shown as they are."""
-        self._event_heads: dict[str, bytes | None] = {}
-        self._narrate_heads: dict[str, bytes | None] = {}
-        self._middle = b'Z","job_id":%b,"kind":"' % _encode(scope.story.job_id)
-        self.tail = b',"attempt":%d,"trace_id":%b,"span_id":%b,"parent_span_id":%b}' % (
+        self.job_id = _encode(scope.story.job_id)
+        parent = span.parent
+        context = cast("SpanContext", span.get_span_context())  # a span that records has one
+        self.tail = b',"attempt":%d,"trace_id":"%032x","span_id":"%016x","parent_span_id":%b}' % (
             scope.attempt,
-            _encode(place.trace_id),
-            _encode(place.span_id),
-            _encode(place.parent_span_id),
-        )
-
-    def event_head(self, name: str, span: ReadableSpan) -> bytes | None:
-        """An event's message between its time and its text; None for a name that is not plain."""
-        try:
-            return self._event_heads[name]
-        except KeyError:
-            actor = formatting.actor_of(self.scope, formatting.source_of(span))
-            head = None if name in _SLOW_NAMES else self._head(_EVENT, actor, name)
-            return _remember(self._event_heads, name, head)
-
-    def narrate_head(self, name: str) -> bytes | None:
-        """The same for what was narrated."""
-        try:
-            return self._narrate_heads[name]
-        except KeyError:
-            head = self._head(_NARRATE, self.scope.actor, name)
-            return _remember(self._narrate_heads, name, head)
-
-    def is_plain_key(self, key: str) -> bool:
-        """Whether an attribute of this name is shown as it is, by its name alone."""
-        found = (
-            len(key) <= TEXT_LIMIT
-            and not is_secret_name(key)
-            and self.scope.story.mask(spoken := f"{key}=1") == spoken
-        )
-        return _remember(self.keys, key, found)
-
-    def _head(self, kind: str, actor: str, name: str) -> bytes | None:
-        spoken = f"{name} x=1"
-        if len(name) > TEXT_LIMIT or shown_name(self.scope, name) != name:
-            return None
-        if self.scope.story.mask(spoken) != spoken:
-            return None
-        return b'%b%b","level":"%b","actor":%b,"action":%b,"text":' % (
-            self._middle,
-            kind.encode(),
-            _INFO_LABEL.encode(),
-            _encode(shown_name(self.scope, actor)),
-            _encode(name),
+            context.trace_id,
+            context.span_id,
+            b"null" if parent is None else b'"%016x"' % parent.span_id,
         )
 
 
 def voice_of(scope: Scope, span: ReadableSpan) -> Voice | None:
-    """The voice of a first-party span in a story with a log of its own; else None."""
-    story = scope.story
-    log = story.log
-    if (
-        type(log) is not NarrationLog
-        or story.max_message_bytes < MESSAGE_BYTES
-        or not is_first_party(formatting.source_of(span), scope.disclosure)
-    ):
+    """The voice of `span` in a story with a log of its own; None where all is to be formatted."""
+    story, source = scope.story, formatting.source_of(span)
+    log, disclosure = story.log, scope.disclosure
+    if type(log) is not NarrationLog or story.max_message_bytes < MESSAGE_BYTES:
         return None
-    return Voice(scope, span, log)
+    if disclosure.allowed and not is_first_party(source, disclosure):
+        return None
+    return Voice(scope, span, log, source)
 
 
-def span_event(voice: Voice, span: ReadableSpan, event: SpanEvent) -> NarrationEvent | None:
-    """Tell an event of `voice`'s span: stored at once, giving None; or made for the slow road."""
-    try:
-        fields = plain(event.attributes)
-        narrated = names.NARRATION_TEXT in fields
-        told = (
-            _narrated(voice, event.name, fields)
-            if narrated
-            else _plain_event(voice, span, event.name, fields)
-        )
-        data = None if told is None else _encoded(voice, event.timestamp, told, fields)
-    except Exception:  # noqa: BLE001 - whatever is odd enough to raise takes the slow road
-        data = None
-    if data is None:
-        return formatting.span_event(voice.scope, span, event)
-    counters = voice.scope.story.counters
-    if voice.log.keep(_NARRATION, _INFO, data) is None:
-        counters.dropped(DropReason.LATE)
-    else:
-        counters.narrated(_NARRATE if narrated else _EVENT, _INFO_LABEL)
+def span_started(voice: Voice, span: Span) -> NarrationEvent | None:
+    """Tell the start of `voice`'s span: stored at once, giving None; or made for the slow road."""
+    told = _told(voice, _START, span.name, f"{span.name} started")
+    if told is None or not _keep(voice, _START, span.start_time, told, _attributes(voice, span)):
+        return formatting.span_started(voice.scope, span)
+    voice.scope.story.spans.started(span)
     return None
 
 
-def _plain_event(
-    voice: Voice, span: ReadableSpan, name: str, fields: Mapping[str, Any]
-) -> bytes | None:
-    """Head and text of an event; None where it is not plain."""
-    head = voice.event_head(name, span)
-    if head is None:
-        return None
-    text = _spoken(voice, name, fields) if fields else name
-    return None if text is None else head + _encode(text)
+def span_ended(voice: Voice, span: ReadableSpan) -> NarrationEvent | None:
+    """Tell the end of `voice`'s span, as above."""
+    if (
+        formatting.source_of(span) == names.SCOPE
+        or span.status.status_code is StatusCode.ERROR
+        or span.end_time is None
+        or span.start_time is None
+    ):
+        return formatting.span_ended(voice.scope, span)
+    took = duration(max(0, span.end_time - span.start_time) / 1e9)
+    told = _told(voice, _END, span.name, f"{span.name} ended after {took}")
+    if told is None or not _keep(voice, _END, span.end_time, told, _attributes(voice, span)):
+        return formatting.span_ended(voice.scope, span)
+    voice.scope.story.spans.ended(span)
+    return None
+
+
+def span_event(voice: Voice, span: ReadableSpan, event: SpanEvent) -> NarrationEvent | None:
+    """Tell an event of `voice`'s span, as above."""
+    fields = plain(event.attributes)
+    if names.NARRATION_TEXT in fields:
+        kind, told = _NARRATE, _narrated(voice, event.name, fields)
+    elif event.name in _SLOW_NAMES:
+        return formatting.span_event(voice.scope, span, event)
+    else:
+        kind = _EVENT
+        if not voice.shows:
+            fields = {}
+        said = _spoken(voice, event.name, fields) if fields else event.name
+        told = None if said is None else _told(voice, _EVENT, event.name, said)
+    if told is None or not _keep(voice, kind, event.timestamp, told, fields):
+        return formatting.span_event(voice.scope, span, event)
+    return None
+
+
+def _attributes(voice: Voice, span: ReadableSpan) -> Mapping[str, Any] | None:
+    """The attributes of a span, if all are plain."""
+    if not voice.shows:
+        return {}
+    fields = plain(span.attributes)
+    return fields if not fields or _spoken(voice, "", fields) is not None else None
+
+
+def _told(voice: Voice, kind: str, name: str, text: str) -> bytes | None:
+    """A message between its job and its fields, for a text that follows from plain parts."""
+    head = _head(voice.mask, kind, voice.actor, name)
+    return None if head is None else head + _encode(text)
 
 
 def _narrated(voice: Voice, name: str, fields: dict[str, Any]) -> bytes | None:
-    """Head and texts of what was narrated, which are taken out of `fields`; None as above."""
-    head = voice.narrate_head(name)
-    if head is None or not _NOT_PLAIN.isdisjoint(fields):
-        return None
+    """The same for what was narrated, whose texts are taken out of `fields`."""
+    head = _head(voice.mask, _NARRATE, voice.scope.actor, name)
     text = fields.pop(names.NARRATION_TEXT)
-    if not _is_plain(voice, text):
+    if head is None or not _NOT_PLAIN.isdisjoint(fields) or not _is_plain(voice, text):
         return None
     told = head + _encode(text)
     for attribute, member in _VOICES:
@@ -189,23 +165,31 @@ def _narrated(voice: Voice, name: str, fields: dict[str, Any]) -> bytes | None:
             if not _is_plain(voice, other):
                 return None
             told += member + _encode(other)
-    if fields and _spoken(voice, name, fields) is None:
-        return None
-    return told
+    return None if fields and _spoken(voice, name, fields) is None else told
 
 
-def _encoded(voice: Voice, at_ns: Any, told: bytes, fields: Mapping[str, Any]) -> bytes | None:
-    if type(at_ns) is not int or not 0 <= at_ns < _INT64:
-        return None
+def _keep(
+    voice: Voice, kind: str, at_ns: Any, told: bytes, fields: Mapping[str, Any] | None
+) -> bool:
+    """Store a message; False if its time, its fields or its texts are no plain ones."""
+    if fields is None or type(at_ns) is not int or not 0 <= at_ns < _INT64:
+        return False
     seconds, rest = divmod(at_ns, _NS)
-    return b'{"seq":%d,"at":"%b.%06d%b,"fields":%b%b' % (
-        voice.log.next,
+    log, counters = voice.log, voice.scope.story.counters
+    data = b'{"seq":%d,"at":"%b.%06dZ","job_id":%b,%b,"fields":%b%b' % (
+        log.next,
         _second(seconds),
         rest // 1000,
+        voice.job_id,
         told,
-        _encode(fields),
+        _encode(fields) if fields else b"{}",
         voice.tail,
     )
+    if log.keep(_NARRATION, _INFO, data) is None:
+        counters.dropped(DropReason.LATE)
+    else:
+        counters.narrated(kind, _INFO_LABEL)
+    return True
 
 
 def _spoken(  # noqa: C901 - the hot path: one call a value would cost more than the rest
@@ -214,10 +198,10 @@ def _spoken(  # noqa: C901 - the hot path: one call a value would cost more than
     """`name key=value …` as `formatting` says it; None if a field is not plain."""
     if len(fields) > FIELDS:
         return None
-    keys, words = voice.keys, voice.words
+    mask, words = voice.mask, voice.words
     said, suspect = name, False
     for key, value in fields.items():
-        if not (keys.get(key) or voice.is_plain_key(key)):
+        if not _is_plain_key(mask, key):
             return None
         kind = type(value)
         if kind is str:
@@ -225,7 +209,7 @@ def _spoken(  # noqa: C901 - the hot path: one call a value would cost more than
                 return None
             # The word `bearer` makes a secret of the word after it; no other word does.
             if not (words and value.isidentifier() and value[-1] not in "rR"):
-                if voice.scope.story.mask(value) != value:
+                if mask(value) != value:
                     return None
                 suspect = True  # alone it is no secret; beside its neighbours it might be one
             said = f"{said} {key}={value}"
@@ -237,24 +221,33 @@ def _spoken(  # noqa: C901 - the hot path: one call a value would cost more than
             said = f"{said} {key}={_encode(value).decode()}"
         else:
             return None
-    return None if suspect and voice.scope.story.mask(said) != said else said
+    return None if suspect and mask(said) != said else said
 
 
 def _is_plain(voice: Voice, text: object) -> bool:
     """Whether `text` is told as it is."""
-    return type(text) is str and len(text) <= TEXT_LIMIT and voice.scope.story.mask(text) == text
+    return type(text) is str and len(text) <= TEXT_LIMIT and voice.mask(text) == text
 
 
-_VOICES: Final = (
-    (names.NARRATION_CUTE, b',"cute":'),
-    (names.NARRATION_STORY, b',"story":'),
-)
+@lru_cache(maxsize=4096)  # names are few and come again and again
+def _head(mask: Mask, kind: str, actor: str, name: str) -> bytes | None:
+    """A plain message between its job and its text; None for a name that is not plain."""
+    spoken = f"{name} x=1"
+    if len(name) > TEXT_LIMIT or clean_name(mask, name) != name or mask(spoken) != spoken:
+        return None
+    return b'"kind":"%b","level":"%b","actor":%b,"action":%b,"text":' % (
+        kind.encode(),
+        _INFO_LABEL.encode(),
+        _encode(clean_name(mask, actor)),
+        _encode(name),
+    )
 
 
-def _remember(memory: dict[str, _Found], name: str, found: _Found) -> _Found:
-    if len(memory) < HEADS:
-        memory[name] = found
-    return found
+@lru_cache(maxsize=4096)
+def _is_plain_key(mask: Mask, key: str) -> bool:
+    """Whether an attribute of this name is shown as it is, by its name alone."""
+    spoken = f"{key}=1"
+    return len(key) <= TEXT_LIMIT and not is_secret_name(key) and mask(spoken) == spoken
 
 
 @lru_cache(maxsize=64)

@@ -39,6 +39,9 @@ class Rendering(NamedTuple):
     shown: int
 
 
+_new_entry: Final = tuple.__new__  # a NamedTuple's own `__new__` costs twice as much
+
+
 class EvictedError(LookupError):
     """Entries before `first` were read that the log no longer keeps."""
 
@@ -110,9 +113,18 @@ class NarrationLog:
         if self.ended or self.forgotten:
             return None
         sequence = self.next
-        self._keep(Entry(name, level, data), sequence)
         self.next = sequence + 1
-        self._wake()
+        entry = _new_entry(Entry, (name, level, data))
+        if len(self._entries) < self._limit:
+            self._entries.append(entry)
+        else:
+            slot = (sequence - 1) % self._limit
+            self.size -= len(self._entries[slot].data) + ENTRY_OVERHEAD
+            self._entries[slot] = entry
+            self.first += 1
+        self.size += len(data) + ENTRY_OVERHEAD
+        if self._watchers:
+            self._wake()
         return sequence
 
     def read(self, start: int, *, max_events: int, max_bytes: int) -> list[Entry]:
@@ -168,16 +180,6 @@ class NarrationLog:
         self.size = 0
         self.renderings.clear()
         self._wake()
-
-    def _keep(self, entry: Entry, sequence: int) -> None:
-        if len(self._entries) < self._limit:
-            self._entries.append(entry)
-        else:
-            slot = (sequence - 1) % self._limit
-            self.size -= len(self._entries[slot].data) + ENTRY_OVERHEAD
-            self._entries[slot] = entry
-            self.first += 1
-        self.size += len(entry.data) + ENTRY_OVERHEAD
 
     def _between(self, start: int, stop: int) -> list[Entry]:
         count = stop - start

@@ -84,8 +84,8 @@ def message(
         job_id=scope.story.job_id,
         kind=kind.value,
         level=level.label,
-        actor=shown_name(scope, actor),
-        action=shown_name(scope, action),
+        actor=_name(scope, actor),
+        action=_name(scope, action),
         text=told,
         fields=fields,
         attempt=scope.attempt,
@@ -116,14 +116,15 @@ def _text(scope: Scope, value: object) -> tuple[str, int | None]:
     return cut(scope.story.mask(text[: limit + MASK_MARGIN]), limit)[0], length
 
 
-def shown_name(scope: Scope, value: object) -> str:
+def _name(scope: Scope, value: object) -> str:
     """`value` as an actor or action: one line, masked, short."""
     name = value if isinstance(value, str) else str(value)
-    return _short_name(scope.story.mask, name[: NAME_LIMIT * 4])
+    return clean_name(scope.story.mask, name[: NAME_LIMIT * 4])
 
 
 @lru_cache(maxsize=2048)  # names are few and come again and again
-def _short_name(mask: Mask, name: str) -> str:
+def clean_name(mask: Mask, name: str) -> str:
+    """`name` as an actor or action is shown: well formed, one line, masked, short."""
     name = well_formed(name)
     if not name.isprintable():
         name = " ".join("".join(c if c.isprintable() else " " for c in name).split())

@@ -185,6 +185,10 @@ def word_for(attribute: str) -> str:
     return attribute.removeprefix("job.").replace(".", "_")
 
 
+_SHORT: Final = ((999.5e-6, 1e-6, "µs"), (999.5e-3, 1e-3, "ms"), (59.95, 1.0, "s"))
+"""Below which seconds a duration, in three figures, is told in which unit."""
+
+
 def duration(seconds: float) -> str:
     """`seconds` as people say it, in three figures at most; a negative one is its absolute.
 
@@ -194,10 +198,9 @@ def duration(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "for ever"
     seconds = abs(seconds)
-    for unit, size in (("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)):
-        amount = float(f"{seconds / size:.3g}")
-        if amount < (60 if unit == "s" else 1000):
-            return f"{amount:g} {unit}"
+    for below, size, unit in _SHORT:
+        if seconds < below:
+            return f"{seconds / size:.3g} {unit}"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:  # noqa: PLR2004 - minutes in an hour
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"

@@ -23,11 +23,13 @@ from opentelemetry.sdk.trace import (
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.sdk.version import __version__ as sdk_version
 
-from narration import canary, formatting
+from narration import canary, express, formatting
+from narration.express import Voice, voice_of
 from narration.polling import INTERVAL_S, Poller
 from narration.sampling import InJobSampler
 from narration.scope import Scope, current_scope
-from narration.tap import SCOPE_ATTRIBUTE, Tap, count_failure, scope_of
+from narration.tap import SCOPE_ATTRIBUTE, Tap, count_failure, scope_of, voice_in
+from telemetry import names
 
 _logger = logging.getLogger(__name__)
 
@@ -116,7 +118,11 @@ class NarrationSpanProcessor(SpanProcessor):
             scope = scope_of(live)
             if scope is not None:
                 self._poller.finish(key, span)
-                scope.story.put(formatting.span_ended, scope, span)
+                voice = voice_in(live)
+                if voice is None:
+                    scope.story.put(formatting.span_ended, scope, span)
+                else:
+                    scope.story.put(express.span_ended, voice, span)
         except Exception:  # noqa: BLE001 - an instrument never breaks the instrumented
             self._count(scope)
 
@@ -157,19 +163,30 @@ class NarrationSpanProcessor(SpanProcessor):
     def _begin(self, span: Span, scope: Scope) -> None:
         key = _key(span.get_span_context())
         self.spans.add(key, span)
+        voice = None
         try:
-            scope.story.put(formatting.span_started, scope, span)
+            voice = self._voice(span, scope)
+            if voice is None:
+                scope.story.put(formatting.span_started, scope, span)
+            else:
+                scope.story.put(express.span_started, voice, span)
         except Exception:  # noqa: BLE001 - its events and its end may still be told
             count_failure(scope)
         if self.live:
             try:
-                self._tap.attach(span, scope)
+                self._tap.attach(span, scope, voice)
             except TypeError:  # the class cannot be swapped: this span is polled
                 self._warn(type(span))
             else:
                 return
         setattr(span, SCOPE_ATTRIBUTE, scope)
         self._poller.watch(key, span, scope)
+
+    def _voice(self, span: Span, scope: Scope) -> Voice | None:
+        """The voice of a span whose start is told; ours say nothing of that."""
+        if not self.live or formatting.source_of(span) == names.SCOPE:
+            return None
+        return voice_of(scope, span)
 
     def _warn(self, span_class: type[Span]) -> None:
         if span_class not in self._untapped:

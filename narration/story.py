@@ -136,17 +136,23 @@ class Story:
         On the loop's thread it is in the log when this returns.
         """
         consumer = self._consumer
-        if consumer is None:
-            self._put_locked(make, args)
-        elif threading.get_ident() == consumer.thread_id:
-            if self._applying:  # said while another thing is being told
-                self._hand_over(make, args, consumer)
-                return
-            if self._pending:
-                self.drain()
-            self._apply(make, args)
-        else:
-            self._hand_over(make, args, consumer)
+        if (
+            consumer is None
+            or threading.get_ident() != consumer.thread_id
+            or self._applying
+            or self._pending
+        ):
+            self._put_aside(make, args, consumer)
+            return
+        self._applying = True  # what follows is `_apply`, spelt out: this is the hot path
+        try:
+            event = make(*args)
+            if event is not None:
+                self._append(event)
+        except Exception as error:  # noqa: BLE001 - an instrument never breaks the instrumented
+            self._failed(error)
+        finally:
+            self._applying = False
 
     def put_data(self, make: Make, *args: Any) -> None:
         """As `put`, but never dropped for want of room: wait first while the story is `full`."""
@@ -167,6 +173,16 @@ class Story:
                 self._apply(make, args)
         if self._lost:
             self._tell_lost()
+
+    def _put_aside(self, make: Make, args: tuple[Any, ...], consumer: Consumer | None) -> None:
+        """Tell what comes from another thread, before the loop, or while another is being told."""
+        if consumer is None:
+            self._put_locked(make, args)
+        elif self._applying or threading.get_ident() != consumer.thread_id:
+            self._hand_over(make, args, consumer)
+        else:
+            self.drain()
+            self._apply(make, args)
 
     def _hand_over(
         self,
@@ -217,18 +233,20 @@ class Story:
     def _store(self, make: Make, args: tuple[Any, ...]) -> None:
         try:
             event = make(*args)
-            if event is None:
-                return
-            if self.log.append(event) is None:
-                self.counters.dropped(DropReason.LATE)
-            elif isinstance(event, NarrationEvent):
-                self.counters.narrated(event.kind, event.level)
+            if event is not None:
+                self._append(event)
         except Exception as error:  # noqa: BLE001 - an instrument never breaks the instrumented
-            self.counters.dropped(DropReason.ERROR)
-            self._report(error)
+            self._failed(error)
 
-    def _report(self, error: Exception) -> None:
-        """Log a failure, later: a span that a log handler wants to use may be locked just now."""
+    def _append(self, event: Event) -> None:
+        if self.log.append(event) is None:
+            self.counters.dropped(DropReason.LATE)
+        elif isinstance(event, NarrationEvent):
+            self.counters.narrated(event.kind, event.level)
+
+    def _failed(self, error: Exception) -> None:
+        """Count a failure and log it, later: a log handler may want the span that is locked."""
+        self.counters.dropped(DropReason.ERROR)
         message = "narration failed on one message of job %s: %r"
         if self._consumer is None:
             _logger.error(message, self.job_id, error)

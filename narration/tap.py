@@ -25,6 +25,9 @@ SCOPE_ATTRIBUTE: Final = "_narration_scope"
 """Where a span of a story carries its scope, so that its children find it."""
 
 
+_VOICE_ATTRIBUTE: Final = "_narration_voice"
+
+
 class _Tapped(Span):
     """What is put before a span's own class; never made, only swapped in."""
 
@@ -82,7 +85,7 @@ def _hand_off(span: _Tapped, event: EventBase) -> None:
     scope = span._narration_scope  # noqa: SLF001 - our own attributes
     try:
         voice = span._narration_voice  # noqa: SLF001
-        if voice is None:  # its first event
+        if voice is None:  # not made yet: many a span has no event
             voice = span._narration_voice = voice_of(scope, span) or False  # noqa: SLF001
         if voice is False:
             scope.story.put(formatting.span_event, scope, span, event)
@@ -113,9 +116,10 @@ class Tap:
         self._classes: dict[type[Span], type[_Tapped]] = {}
         self._on_end_raised = on_end_raised
 
-    def attach(self, span: Span, scope: Scope) -> None:
+    def attach(self, span: Span, scope: Scope, voice: Voice | None) -> None:
         """Tell `span`'s events to `scope` from now on, those that it already has first.
 
+        `voice` is that of the span, if it has been made.
         Raises TypeError if the span's class cannot be swapped.
         """
         own = type(span)
@@ -124,7 +128,7 @@ class Tap:
         with private._lock:  # noqa: SLF001 - see the module's docstring
             private.__class__ = tapped
             private._narration_scope = scope  # noqa: SLF001
-            private._narration_voice = None  # noqa: SLF001
+            private._narration_voice = voice  # noqa: SLF001
             # Re-entrant, since the hand-off holds it: what runs inside (a logging handler, a
             # finaliser) may use the same span, and must not wait for itself.
             private._lock = RLock()  # noqa: SLF001
@@ -154,3 +158,9 @@ def scope_of(span: object) -> Scope | None:
     """The scope that `span` was tapped (or is polled) for."""
     scope = getattr(span, SCOPE_ATTRIBUTE, None)
     return scope if isinstance(scope, Scope) else None
+
+
+def voice_in(span: object) -> Voice | None:
+    """The voice of a tapped span, if it has one."""
+    voice = getattr(span, _VOICE_ATTRIBUTE, None)
+    return voice if isinstance(voice, Voice) else None

@@ -566,7 +566,7 @@ def markdown() -> str:
         [
             "# Telemetry: what is published",
             "",
-            "Made by `python -m telemetry.table > telemetry/README.md`: change the table, not this.",
+            "Made by `python -m telemetry.table > telemetry/README.md`; change `table.py`.",
             "",
             "## Spans",
             "",

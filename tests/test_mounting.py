@@ -119,7 +119,9 @@ def test_links_lead_through_the_mount_and_streams_work() -> None:
             links = record["links"]
 
             assert answer.status_code == 202
-            assert answer.headers["location"] == links["self"] == f"/jobs-api/v1/jobs/{record['id']}"
+            assert (
+                answer.headers["location"] == links["self"] == f"/jobs-api/v1/jobs/{record['id']}"
+            )
             assert all(link.startswith("/jobs-api/v1/") for link in links.values())
             assert (await told(client, links["stream"]))[-1]["result"] == "X"
             for link in links.values():
@@ -307,6 +309,46 @@ def test_what_the_application_has_instrumented_stays_instrumented() -> None:
         ThreadingInstrumentor().uninstrument()
 
 
+@operation("gated")
+async def gated(gate: str) -> str:
+    """Wait for a file."""
+    while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 — the test makes it
+        await asyncio.sleep(0.005)
+    return "opened"
+
+
+def test_what_runs_may_finish_when_the_block_ends(tmp_path: Path) -> None:
+    async def test() -> None:
+        gate = tmp_path / "gate"
+        narrator = Narrator(
+            [gated], settings=Settings(drain_s=WAIT_S), tracer_provider=TracerProvider()
+        )
+        async with narrator.running():
+            record = await narrator.submit("gated", gate=str(gate))
+            asyncio.get_running_loop().call_later(0.05, gate.touch)
+            waiting = asyncio.create_task(narrator.result(record.id))
+            await asyncio.sleep(0)
+
+        assert (await waiting).state == "completed"
+
+    run(test)
+
+
+def test_nothing_is_waited_for_when_the_block_is_left_by_an_error() -> None:
+    async def test() -> None:
+        narrator = Narrator([endless], settings=Settings(), tracer_provider=TracerProvider())
+        with pytest.raises(KeyError):  # noqa: PT012 — the block is what is tested
+            async with narrator.running():
+                record = await narrator.submit("endless")
+                waiting = asyncio.create_task(narrator.result(record.id))
+                await asyncio.sleep(0)
+                raise KeyError
+
+        assert (await waiting).state == "cancelled"
+
+    run(test)
+
+
 HOST = '''
 """A user's application under plain uvicorn."""
 
@@ -318,7 +360,9 @@ from fastapi import FastAPI
 from app import Narrator, Settings
 from tests.test_mounting import endless
 
-narrator = Narrator([endless], settings=Settings(drain_s=0, cancel_grace_s=1))
+# No heartbeats: the client's own timeout bounds the silence of a stream that nobody ends.
+settings = Settings(drain_s=0, cancel_grace_s=1, heartbeat_s=3600)
+narrator = Narrator([endless], settings=settings)
 
 
 @asynccontextmanager
@@ -347,7 +391,7 @@ server.run()
 def test_a_plain_server_that_is_told_to_exit_is_not_held_up_by_open_streams(
     tmp_path: Path,
 ) -> None:
-    """uvicorn waits for its connections before it ends the lifespan: the streams must end first."""
+    """The server waits for its connections before it ends the lifespan: streams must end first."""
     script = tmp_path / "host.py"
     script.write_text(HOST)
     process = subprocess.Popen(

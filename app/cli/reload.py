@@ -1,8 +1,10 @@
 """`narrator serve --reload`: a server in a child process that starts again when files change.
 
-For development only: a change ends what runs after a second.
+For development only: a change ends what runs after a second. The sockets are this process's own,
+so that the address stays, and who connects while the server starts again waits instead of failing.
 """
 
+import socket
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -13,12 +15,14 @@ DRAIN_S: Final = 1.0
 """Seconds that running jobs have before a changed file replaces the server."""
 
 
-def serve_and_reload(targets: list[str], flags: dict[str, Any]) -> int:
+def serve_and_reload(
+    targets: list[str], flags: dict[str, Any], sockets: list[socket.socket]
+) -> int:
     """Serve until interrupted, again after each change to a Python file near the targets."""
     run_process(
         *watched(targets),
         target=_serve,
-        args=(targets, {**flags, "drain_s": DRAIN_S}),
+        args=(targets, {**flags, "drain_s": DRAIN_S}, sockets),
         watch_filter=PythonFilter(),
     )
     return 0
@@ -35,14 +39,14 @@ def watched(targets: list[str]) -> list[Path]:
     return sorted(folders)
 
 
-def _serve(targets: list[str], flags: dict[str, Any]) -> None:
+def _serve(targets: list[str], flags: dict[str, Any], sockets: list[socket.socket]) -> None:
     """What the child process runs."""
     import typer  # noqa: PLC0415 — in the child only
 
     from app.cli.serve import run  # noqa: PLC0415 — that module imports this one
 
     try:
-        code = run(targets, flags)
+        code = run(targets, flags, sockets)
     except typer.Exit as end:
         code = end.exit_code
     sys.exit(code)

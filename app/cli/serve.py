@@ -57,12 +57,15 @@ def serve(
     """
     flags = {"host": host, "port": port, "concurrency": concurrency}
     if reload:
-        raise typer.Exit(serve_and_reload(targets or [], flags))
+        sockets = _listen(settings_or_exit(flags))
+        raise typer.Exit(serve_and_reload(targets or [], flags, sockets))
     raise typer.Exit(run(targets or [], flags))
 
 
-def run(targets: list[str], flags: dict[str, Any]) -> int:
-    """Serve until the drain has ended; the exit code.
+def run(
+    targets: list[str], flags: dict[str, Any], sockets: list[socket.socket] | None = None
+) -> int:
+    """Serve until the drain has ended; the exit code. `sockets` are bound already, if given.
 
     Raises:
         typer.Exit: a target or a setting is wrong (2), or the address can't be had (3).
@@ -74,7 +77,7 @@ def run(targets: list[str], flags: dict[str, Any]) -> int:
     from app.service import Narrator  # noqa: PLC0415 — as below
 
     operations = _operations(targets, settings)
-    sockets = _listen(settings)
+    sockets = sockets or _listen(settings)
     raise_file_limit()
     narrator = Narrator(operations=operations, settings=settings, bound=settings.host)
     server = Server(

@@ -101,7 +101,8 @@ def serving(
     with tempfile.NamedTemporaryFile("w", suffix=".stderr") as said:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "app.cli.main", "serve"),
+                # -P: the working directory is not on the path, as with the script `narrator`.
+                *(sys.executable, "-P", "-m", "app.cli.main", "serve"),
                 *(str(target) for target in targets),
                 *("--port", "0", *arguments),
             ],

@@ -30,6 +30,7 @@ from tests.clients.server import WAIT_S, ServerProcess, serving, until
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS: Final = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
 ADDRESS: Final = "http://127.0.0.1:8000"
 FILES: Final = 300
 """Enough that the first of them is no whole percent."""
@@ -70,10 +71,10 @@ def steps(console: str) -> list[Step]:
     return found
 
 
-def code() -> str:
-    """All that the README has in code, inline or fenced."""
-    fenced = [text for _, text in _FENCE.findall(README)]
-    return "\n".join([*_SPAN.findall(_FENCE.sub("", README)), *fenced])
+def code(text: str) -> str:
+    """All that a document has in code, inline or fenced."""
+    fenced = [block for _, block in _FENCE.findall(text)]
+    return "\n".join([*_SPAN.findall(_FENCE.sub("", text)), *fenced])
 
 
 def line_with(beginning: str) -> str:
@@ -280,23 +281,24 @@ def test_narration_needs_no_job_server(tmp_path: Path) -> None:
 # --- what it names exists ---------------------------------------------------------------------
 
 
-def test_every_file_that_it_links_to_exists() -> None:
-    links = set(re.findall(r"\]\(([^)#]+)\)", README))
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_file_that_a_document_links_to_exists(name: str) -> None:
+    links = set(re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text(encoding="utf-8")))
 
-    assert "telemetry/README.md" in links
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_every_make_target_exists() -> None:
-    named = set(re.findall(r"\bmake ([a-z]+)", code()))
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_make_target_that_a_document_names_exists(name: str) -> None:
+    named = set(re.findall(r"\bmake ([a-z]+)", code((ROOT / name).read_text(encoding="utf-8"))))
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
 
-    assert "demo" in named
     assert named <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert name != "README.md" or "demo" in named
 
 
 def test_every_command_exists() -> None:
-    named = set(re.findall(r"\bnarrator ([a-z]+)\b", code()))
+    named = set(re.findall(r"\bnarrator ([a-z]+)\b", code(README)))
     commands: dict[str, Any] = vars(get_command(command_line))["commands"]
 
     assert "serve" in named
@@ -401,7 +403,10 @@ def test_what_a_handler_has_of_its_job_exists() -> None:
 
 
 def test_options_of_an_operation_that_it_names_exist() -> None:
-    named = set(re.findall(r"\b(\w+)=", block("python", '@operation("render"').split("async")[0]))
+    (options,) = re.findall(
+        r"^@operation\((.*)\)$", block("python", '@operation("render"'), re.MULTILINE
+    )
+    named = set(re.findall(r"(\w+)=", options))
 
     assert "timeout_s" in named
     assert named | {"disclose", "isolation"} <= {field.name for field in fields(Options)}

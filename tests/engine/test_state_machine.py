@@ -200,9 +200,18 @@ class EngineMachine(RuleBasedStateMachine):
     # --- what holds ---------------------------------------------------------------------------
 
     @invariant()
-    def ends_stay_and_stories_are_whole(self) -> None:
-        """Terminal records do not change; every story is lawful, and only grows."""
+    def everything_holds(self) -> None:
+        """After each step, in this order: the later ones look at what the first has read."""
         self.steps += 1
+        self._ends_stay_and_stories_are_whole()
+        self._slots_and_limits_are_kept()
+        self._waiting_jobs_stand_in_their_order()
+        self._no_limit_of_time_is_overrun()
+        self._gauges_read_the_truth()
+        self._counters_agree_with_the_records()
+
+    def _ends_stay_and_stories_are_whole(self) -> None:
+        """Terminal records do not change; every story is lawful, and only grows."""
         for job_id in self._known():
             known, record = self.driven.jobs[job_id], self.engine.record(job_id)
             story = events_of(self.engine, job_id)
@@ -216,8 +225,7 @@ class EngineMachine(RuleBasedStateMachine):
                 known.final = record
                 self._check_final(known, record)
 
-    @invariant()
-    def slots_and_limits_are_kept(self) -> None:
+    def _slots_and_limits_are_kept(self) -> None:
         """No more run than may; what may run, does."""
         core = self.engine._core
         active = [self.driven.jobs[each] for each in self._in(*ACTIVE)]
@@ -235,8 +243,7 @@ class EngineMachine(RuleBasedStateMachine):
                 full |= by_key[known.key] >= machine.PER_KEY[known.operation]
                 assert full or core.entries[job_id].job.deferred, "a slot is idle"
 
-    @invariant()
-    def waiting_jobs_stand_in_their_order(self) -> None:
+    def _waiting_jobs_stand_in_their_order(self) -> None:
         """By the time they were queued, minus the boost of their priority."""
         core = self.engine._core
         waiting = [core.entries[job_id].job for job_id in self._in("queued")]
@@ -250,8 +257,7 @@ class EngineMachine(RuleBasedStateMachine):
         ]
         assert ranks == sorted(ranks)
 
-    @invariant()
-    def no_limit_of_time_is_overrun(self) -> None:
+    def _no_limit_of_time_is_overrun(self) -> None:
         """Nothing waits or runs beyond its limit, and the grace of a stop."""
         core, grace_s = self.engine._core, machine.GRACE_S
         now = core.clock.monotonic()
@@ -269,8 +275,7 @@ class EngineMachine(RuleBasedStateMachine):
             elif record.state == "retrying":
                 assert seconds(record.next_retry_at) > now - 1e-6
 
-    @invariant()
-    def gauges_read_the_truth(self) -> None:
+    def _gauges_read_the_truth(self) -> None:
         """They say what the records say."""
         narrator, core = self.driven.narrator, self.engine._core
         jobs = [core.entries[job_id].job for job_id in self._known()]
@@ -287,8 +292,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert sample(narrator, MetricName.RETAINED_JOBS) == sum(job.finished for job in jobs)
         assert self.engine.find(JobFilter()).total == len(jobs)
 
-    @invariant()
-    def counters_agree_with_the_records(self) -> None:
+    def _counters_agree_with_the_records(self) -> None:
         """Every transition was counted once, those of forgotten jobs too."""
         narrator, jobs = self.driven.narrator, self.driven.jobs
         records = [known.final or self.engine.record(job_id) for job_id, known in jobs.items()]

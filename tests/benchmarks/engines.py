@@ -1,0 +1,146 @@
+"""Job engines in this process, ours and taskiq, each with a loop of its own.
+
+Ours is wired by `Narrator`, as in production; its readers are real responses whose connection
+throws away what it is sent. Neither knows how it is timed: a round runs so many jobs to their end.
+"""
+
+import asyncio
+from collections.abc import MutableMapping
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import uvloop
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from taskiq import InMemoryBroker
+from taskiq.middlewares.opentelemetry_middleware import OpenTelemetryMiddleware
+
+from app import operation
+from app.jobs.submission import Submission
+from app.service import Narrator
+from app.settings import Settings
+from narration.resume import StreamQuery
+from narration.sse import stream_response
+from telemetry.names import Start
+from tests.benchmarks.works import EVENTS, LIBRARY, one_job, provider, say
+
+BATCH: Final = 20
+"""Jobs that are submitted at once; the next ones when all of them have ended."""
+
+ROOM: Final = 1_000_000
+"""Jobs that may wait or be kept: more than there ever are."""
+
+_QUERY: Final = StreamQuery()
+_REQUEST: Final = {"type": "http", "method": "GET", "path": "/", "headers": []}
+
+
+@operation
+async def noop() -> None:
+    """Do nothing."""
+
+
+@operation
+async def ten_events() -> None:
+    """Ten events with two attributes each, on the span of the attempt."""
+    say(trace.get_current_span(), EVENTS)
+
+
+@operation
+async def own_spans() -> None:
+    """The same in the innermost of three spans."""
+    one_job(trace.get_tracer(LIBRARY), None)
+
+
+class Ours:
+    """A narrator in this process; `close` ends it. Without a provider it makes its own."""
+
+    def __init__(self, tracer_provider: TracerProvider | None, **settings: Any) -> None:
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self._stack = AsyncExitStack()
+        self.narrator = Narrator(
+            [noop, ten_events, own_spans],
+            settings=Settings(queue_limit=ROOM, **settings),
+            tracer_provider=tracer_provider,
+        )
+        self._runner.run(self._stack.enter_async_context(self.narrator.running()))
+
+    def close(self) -> None:
+        """Stop."""
+        self._runner.run(self._stack.aclose())
+        self._runner.close()
+
+    def run(self, jobs: int, operation: str, *, readers: int = 0, batch: int = BATCH) -> None:
+        """Run `jobs` jobs to their end; each is read by `readers` readers, to its end as well."""
+
+        async def main() -> None:
+            for _ in range(jobs // batch):
+                await self._batch(Submission(operation=operation), batch, readers)
+
+        self._runner.run(main())
+
+    def wait(self, jobs: int) -> None:
+        """Submit `jobs` jobs that wait for a reader, who never comes."""
+
+        async def main() -> None:
+            for _ in range(jobs):
+                self.narrator.engine.submit(Submission(operation="noop", start=Start.ON_STREAM))
+
+        self._runner.run(main())
+
+    async def _batch(self, submission: Submission, count: int, readers: int) -> None:
+        engine = self.narrator.engine
+        ids = [engine.submit(submission)[0].id for _ in range(count)]
+        if readers:
+            await asyncio.gather(*(self._read(each) for each in ids for _ in range(readers)))
+        for each in reversed(ids):  # the last one first: the others have mostly ended with it
+            await engine.wait(each, 60)
+
+    async def _read(self, job_id: str) -> None:
+        engine = self.narrator.engine
+        response = stream_response(engine.log(job_id), _QUERY, engine.streams)
+        await response(dict(_REQUEST), _never, _nowhere)
+
+
+class Taskiq:
+    """taskiq's own in-memory broker, plain or with its OpenTelemetry middleware."""
+
+    def __init__(self, *, traced: bool) -> None:
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self._broker = InMemoryBroker()
+        if traced:
+            self._broker.add_middlewares(OpenTelemetryMiddleware(tracer_provider=provider()))
+
+        async def noop() -> None:
+            """Do nothing."""
+
+        self._task = self._broker.register_task(noop, "noop")
+        self._runner.run(self._broker.startup())
+
+    def close(self) -> None:
+        """Stop."""
+        self._runner.run(self._broker.shutdown())
+        self._runner.close()
+
+    def run(self, jobs: int, *, batch: int = BATCH) -> None:
+        """Run `jobs` no-op jobs to their end."""
+
+        async def main() -> None:
+            for _ in range(jobs // batch):
+                for _ in range(batch):
+                    await self._task.kiq()
+                await self._broker.wait_all()
+
+        self._runner.run(main())
+
+
+_Message = MutableMapping[str, Any]
+
+
+async def _never() -> _Message:
+    """A client that stays."""
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("nobody ends it")
+
+
+async def _nowhere(_message: _Message) -> None:
+    """A connection that is always ready."""

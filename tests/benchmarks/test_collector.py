@@ -1,0 +1,64 @@
+"""What a collector costs a job, healthy or not: the CPU of the whole process, exporter included."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from tests.benchmarks.conftest import Record, Size
+from tests.benchmarks.measuring import Measure, Rounds, in_turn
+from tests.benchmarks.servers import Tool
+from tests.telemetry.otlp_receiver import Mode, OtlpReceiver
+
+JOBS = 200
+"""Of one round; their spans fill the exporter's batch more than once."""
+
+
+@pytest.mark.parametrize("mode", [Mode.HANG, Mode.REFUSE, Mode.ERROR])
+def test_a_collector_that_fails_beside_a_healthy_one(
+    benchmark: BenchmarkFixture, record: Record, size: Size, mode: Mode
+) -> None:
+    with exporting(mode) as failing, exporting(Mode.HEALTHY) as healthy:
+        found = compared(benchmark, failing, healthy, size)
+
+    record.pair(f"collector-{mode}", found)
+
+
+def test_a_healthy_collector_beside_none(
+    benchmark: BenchmarkFixture, record: Record, size: Size
+) -> None:
+    with exporting(Mode.HEALTHY) as healthy, Tool("job_process") as alone:
+        found = compared(benchmark, healthy, alone, size)
+
+    record.pair("collector-healthy", found)
+
+
+def compared(benchmark: BenchmarkFixture, ours: Tool, reference: Tool, size: Size) -> Rounds:
+    """Both, in turn."""
+    count = size.of(JOBS, 20)
+    return in_turn(
+        benchmark, job_us(ours, count), job_us(reference, count), rounds=size.of(15, 1), warmup=2
+    )
+
+
+@contextmanager
+def exporting(mode: Mode) -> Iterator[Tool]:
+    """A process whose spans go to such a collector, by the exporter's default settings."""
+    with ExitStack() as stack:
+        receiver = stack.enter_context(OtlpReceiver(mode))
+        endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
+        yield stack.enter_context(Tool("job_process", **endpoint))
+
+
+def job_us(process: Tool, count: int) -> Measure:
+    """CPU microseconds of a job; what its process does until the next round counts as well."""
+    before = 0.0
+
+    def measure() -> float:
+        nonlocal before
+        total = float(process.ask(do="run", what="job", count=count)["total_s"])
+        before, since = total, total - before
+        return since / count * 1e6
+
+    return measure
