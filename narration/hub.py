@@ -85,7 +85,8 @@ class Narration:
     `provider` gets the live tap (see `install`); without one, only what `narrate` says directly is
     told. The loop that stores is the one of the first call inside a running loop; where none ever
     ran, stories are told under a lock. Pass `streams` to share them or to set their heartbeat; by
-    default they are told of the server's exit by watching for it.
+    default they are told of the server's exit by watching for it. `fast_events` makes plain span
+    events without the SDK's cleaning (see `fast_events`).
     """
 
     def __init__(
@@ -97,12 +98,14 @@ class Narration:
         mask: Mask | None = None,
         limits: Limits | None = None,
         streams: Streams | None = None,
+        fast_events: bool = True,
     ) -> None:
         self.clock = clock or SystemClock()
         self.counters = counters or NoNarrationCounters()
         self.mask = mask or masker()
         self.limits = limits or Limits()
         self.streams = streams or Streams(counters=self.counters, watch_exit=True)
+        self._fast_events = fast_events
         self._tracer: trace.Tracer = trace.NoOpTracer()
         self._consumer: Consumer | None = None
         self._lock = threading.Lock()
@@ -113,7 +116,7 @@ class Narration:
 
     def install(self, provider: TracerProvider) -> None:
         """Tap `provider` and make the spans of stories with it; tapping it again does nothing."""
-        install(provider)
+        install(provider, fast=self._fast_events)
         self._tracer = provider.get_tracer(names.SCOPE)
 
     def bind(self) -> None:

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace import (
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.sdk.version import __version__ as sdk_version
 
-from narration import canary, express, formatting
+from narration import canary, express, fast_events, formatting
 from narration.express import Voice, voice_of
 from narration.polling import INTERVAL_S, Poller
 from narration.sampling import InJobSampler
@@ -83,19 +83,26 @@ class LiveSpans:
 class NarrationSpanProcessor(SpanProcessor):
     """Tells the start, the events and the end of each span of a story.
 
-    `live` taps the spans; without it they are polled every `poll_interval_s`. `inline` says that
+    `live` taps the spans; without it they are polled every `poll_interval_s`. `fast` makes events
+    with clean attributes directly (`fast_events`). `inline` says that
     `on_start` runs on the thread that starts the span, so that a missing parent context means the
     current one. `failures` counts what went wrong where there was no story to count it in.
     """
 
     def __init__(
-        self, *, live: bool = True, inline: bool = True, poll_interval_s: float = INTERVAL_S
+        self,
+        *,
+        live: bool = True,
+        fast: bool = False,
+        inline: bool = True,
+        poll_interval_s: float = INTERVAL_S,
     ) -> None:
         self.live = live
         self.inline = inline
         self.failures = 0
         self.spans = LiveSpans()
-        self._tap = Tap(on_end_raised=self._on_end_raised)
+        self.fast = fast
+        self._tap = Tap(fast=fast, on_end_raised=self._on_end_raised)
         self._untapped: set[type[Span]] = set()
         self._poller = Poller(interval_s=poll_interval_s)
 
@@ -206,10 +213,11 @@ class NarrationSpanProcessor(SpanProcessor):
 
 
 def install(
-    provider: TracerProvider, *, poll_interval_s: float = INTERVAL_S
+    provider: TracerProvider, *, fast: bool = True, poll_interval_s: float = INTERVAL_S
 ) -> NarrationSpanProcessor:
     """Narrate the spans of `provider`: the one processor that it has, made by the first call.
 
+    `fast` lets plain events be made without the SDK's cleaning, if its own canary allows it.
     Runs the canary; if the tap does not fit this SDK, says so in the log and polls. Wraps the
     sampler of `provider` and of the tracers that it has already made.
     """
@@ -218,8 +226,10 @@ def install(
         return installed[_INSTALLED]
     fault = canary.fault(NarrationSpanProcessor)
     private = cast("Any", provider)
+    slow = fast_events.fault() if fast else None
     processor = NarrationSpanProcessor(
         live=fault is None,
+        fast=fast and slow is None,
         inline=isinstance(
             getattr(private, "_active_span_processor", None), SynchronousMultiSpanProcessor
         ),
@@ -234,6 +244,8 @@ def install(
             sdk_version,
             fault,
         )
+    if slow is not None:
+        _logger.warning("events are not made faster on opentelemetry-sdk %s: %s", sdk_version, slow)
     _wrap_samplers(private, processor)
     provider.add_span_processor(processor)
     return processor

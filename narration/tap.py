@@ -14,10 +14,12 @@ from collections.abc import Callable
 from threading import RLock
 from typing import Any, ClassVar, Final, Literal, cast
 
-from opentelemetry.sdk.trace import EventBase, Span
+from opentelemetry.sdk.trace import EventBase, Span, SpanLimits
+from opentelemetry.util.types import Attributes
 
 from narration import express, formatting
 from narration.express import Voice, voice_of
+from narration.fast_events import clean_event
 from narration.scope import Scope
 from telemetry.names import DropReason
 
@@ -33,12 +35,11 @@ class _Tapped(Span):
 
     __slots__ = ()
 
+    _limits: SpanLimits
     _events: Any  # a BoundedList, which the SDK declares as any Sequence
     _narration_scope: Scope
     _narration_voice: Voice | Literal[False] | None
     _narration_on_end_raised: ClassVar["staticmethod[[Span], None]"]
-
-    # A fast `add_event` (which cleans no attributes that are clean) would stand here.
 
     def _add_event(self, event: EventBase) -> None:
         # The body of the SDK is copied for a live span only. Calling it instead would let the
@@ -62,6 +63,21 @@ class _Tapped(Span):
             if self._end_time is not None:
                 self._narration_on_end_raised(self)
             raise
+
+
+class _TappedFast(_Tapped):
+    """For a span class that has the SDK's own `add_event`: see `fast_events`."""
+
+    __slots__ = ()
+
+    def add_event(
+        self, name: str, attributes: Attributes = None, timestamp: int | None = None
+    ) -> None:
+        event = clean_event(self._limits, name, attributes, timestamp)
+        if event is None:
+            super().add_event(name, attributes, timestamp)
+        else:
+            self._add_event(event)
 
 
 class _TappedOverride(_Tapped):
@@ -106,14 +122,16 @@ def count_failure(scope: Scope) -> None:
 class Tap:
     """Swaps spans' classes; keeps one tapped class for each class of spans it has met.
 
+    `fast` says whether events with clean attributes are made here (`fast_events`).
     `on_end_raised(span)` is called when the `end()` of a tapped span has ended it and raises, as it
     does if any processor raises.
     """
 
-    __slots__ = ("_classes", "_on_end_raised")
+    __slots__ = ("_classes", "_fast", "_on_end_raised")
 
-    def __init__(self, *, on_end_raised: Callable[[Span], None]) -> None:
+    def __init__(self, *, fast: bool, on_end_raised: Callable[[Span], None]) -> None:
         self._classes: dict[type[Span], type[_Tapped]] = {}
+        self._fast = fast
         self._on_end_raised = on_end_raised
 
     def attach(self, span: Span, scope: Scope, voice: Voice | None) -> None:
@@ -138,8 +156,11 @@ class Tap:
                     _hand_off(private, event)
 
     def _make_class(self, own: type[Span]) -> type[_Tapped]:
-        plain = own._add_event is Span._add_event  # noqa: SLF001 - see the module's docstring
-        before = _Tapped if plain else _TappedOverride
+        before: type[_Tapped] = _Tapped
+        if own._add_event is not Span._add_event:  # noqa: SLF001 - see the module's docstring
+            before = _TappedOverride
+        elif self._fast and own.add_event is Span.add_event:
+            before = _TappedFast
         tapped = type(
             own.__name__,  # the SDK's repr shows it
             (before, own),

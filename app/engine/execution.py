@@ -214,7 +214,8 @@ class Execution:
                     entry.stopped_after_s = core.clock.monotonic() - attempt.stop_requested_mono
             case Fail() as verdict:
                 entry.timeout_kind = verdict.timeout
-                if verdict.timeout is TimeoutKind.DEADLINE and attempt.stop_cause is None:
+                passed = attempt.stop_cause is StopCause.DEADLINE  # counted when it passed
+                if verdict.timeout is TimeoutKind.DEADLINE and not passed:
                     core.observer.waiting_timed_out(entry, TimeoutKind.DEADLINE)
                 jobs.fail(job, _failure(verdict, record), now_ns=now_ns)
         self._finish(entry)

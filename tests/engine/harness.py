@@ -1,7 +1,7 @@
 """The real engine on virtual time, wired by `Narrator` as in production; only time is replaced.
 
-Whatever a test looks for, every run also holds the engine to what is true of all: when it ends, each
-story that is kept is dense, legal and ended, no slot is taken and no count has drifted.
+Whatever a test looks for, every run also holds the engine to what is true of all: when it ends,
+each story that is kept is dense, legal and ended, no slot is taken and no count has drifted.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -241,7 +242,7 @@ def check_story(events: list[dict[str, Any]], record: JobRecord) -> None:
     states = [each for each in events if each["event"] == StreamEvent.STATE]
     if first == 1:
         assert states[0]["state"] == State.QUEUED
-    for before, after in zip(states, states[1:], strict=False):
+    for before, after in pairwise(states):
         legal = TRANSITIONS[State(before["state"])].values()
         # a deferred job is told as queued twice: when it is made, and when it is queued
         assert after["state"] in legal or (before["state"] == after["state"] == State.QUEUED)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from app.engine.engine import Engine
 from app.handlers.context import JobContext, Reject, RetryLater
 from app.handlers.operation import operation
 from app.jobs.record import JobRecord
@@ -64,7 +63,7 @@ class Driven:
         self.refused: Counter[str] = Counter()
         self._life = contextlib.AsyncExitStack()
         self.narrator, self.spans = self.step(self._begin)
-        self.engine: Engine = self.narrator.engine
+        self.engine = self.narrator.engine
 
     def step(self, work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
         """Run the loop until `work` is done."""

@@ -48,39 +48,44 @@ ENDINGS: dict[str, tuple[Any, str]] = {
     "stop": (lambda: StopIteration("stopped"), "stopped"),
     "group": (lambda: ExceptionGroup("several", [ValueError("a")]), "several (1 sub-exception)"),
     "base_group": (lambda: BaseExceptionGroup("several", [_Own("b")]), "several (1 sub-exception)"),
-    "memory": (lambda: MemoryError(), "MemoryError"),
+    "memory": (MemoryError, "MemoryError"),
     "unspeakable": (lambda: _Unspeakable("x"), "_Unspeakable"),
     "deadly": (lambda: _Deadly("x"), "_Deadly"),
     "surrogate": (lambda: ValueError("half \ud800 pair"), "half \ufffd pair"),
     "long": (lambda: ValueError("x" * 1_000_000), "x" * 4096),
-    "silent": (lambda: ValueError(), "ValueError"),
+    "silent": (ValueError, "ValueError"),
 }
+
+
+def _made(what: str) -> BaseException:
+    error: BaseException = ENDINGS[what][0]()
+    return error
 
 
 @operation
 async def raises(what: str) -> None:
     """Raise on the loop."""
-    raise ENDINGS[what][0]()
+    raise _made(what)
 
 
 @operation
 def raises_in_a_thread(what: str) -> None:
     """Raise in a thread."""
-    raise ENDINGS[what][0]()
+    raise _made(what)
 
 
 @operation
 async def raises_while_it_yields(what: str) -> AsyncIterator[str]:
     """Raise in an async generator."""
     yield "a chunk"
-    raise ENDINGS[what][0]()
+    raise _made(what)
 
 
 @operation
 def raises_while_it_yields_in_a_thread(what: str) -> Iterator[str]:
     """Raise in a generator."""
     yield "a chunk"
-    raise ENDINGS[what][0]()
+    raise _made(what)
 
 
 ALL = (

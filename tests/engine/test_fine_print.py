@@ -1,4 +1,4 @@
-"""Section 12 of the design, "Fine print": each of its decisions that is the engine's, one test each.
+"""Section 12 of the design, "Fine print": one test for each decision that is the engine's.
 
 The names are the decisions. What is HTTP's, the stream's or a runner's is tested there.
 """
@@ -8,9 +8,9 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from opentelemetry import trace
 from pydantic import ValidationError
 
 from app.handlers.context import JobContext, RetryLater
@@ -24,6 +24,9 @@ from telemetry.names import MetricName
 from tests.engine.harness import Bench, run, seconds
 from tests.engine.operations import flaky, hang, later, reluctant, sleep, stubborn
 from tests.engine.processes import dies, ignores
+
+if TYPE_CHECKING:
+    from opentelemetry import trace
 
 # --- ids ----------------------------------------------------------------------------------------
 
@@ -346,9 +349,11 @@ def test_a_key_stands_for_the_canonical_body_gives_the_first_status_and_goes_wit
 )
 def test_above_max_timeout_is_refused_never_clamped(field: str) -> None:
     async def test(bench: Bench) -> None:
+        above: dict[str, Any] = {field: 100.5}
+        exactly: dict[str, Any] = {field: 100}
         with pytest.raises(InvalidSubmission, match=field):
-            bench.submit("sleep", **{field: 100.5})
-        bench.submit("sleep", **{field: 100})
+            bench.submit("sleep", **above)
+        bench.submit("sleep", **exactly)
 
     run(test, sleep, max_timeout_s=100.0)
 
@@ -621,9 +626,7 @@ def test_wait_and_run_are_measured_for_each_attempt() -> None:
 # --- small truths -------------------------------------------------------------------------------
 
 
-def test_the_root_logger_and_a_handlers_own_are_first_party_third_party_attributes_are_withheld() -> (
-    None
-):
+def test_root_and_own_loggers_are_first_party_and_attributes_of_others_are_withheld() -> None:
     @operation
     async def logs() -> None:
         for name in (None, "tests.mine", "somebody.else"):

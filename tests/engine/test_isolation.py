@@ -112,8 +112,12 @@ def _check(bench: Bench, job: str, name: str, steps: int) -> None:
     assert all(name in each["text"] for each in said)
     assert {each["attempt"] for each in said} == {1}
     told = Counter(each["kind"] for each in said)
-    assert told == {"narrate": 2 * steps, "log": steps, "event": 2 * steps} | {
-        kind: steps for kind in ("span_start", "span_end")
+    assert told == {
+        "narrate": 2 * steps,
+        "log": steps,
+        "event": 2 * steps,
+        "span_start": steps,
+        "span_end": steps,
     }
     assert bench.output(job) == [f"{name} puts {number}" for number in range(steps)]
     moves = [each for each in bench.events(job) if each["event"] == StreamEvent.PROGRESS]

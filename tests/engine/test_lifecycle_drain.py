@@ -13,7 +13,7 @@ from tests.engine.operations import flaky, hang, reluctant, sleep, stubborn
 
 def _origin(bench: Bench, job: str) -> CancelOrigin | None:
     cancel = bench.record(job).cancel
-    return cancel and cancel.origin
+    return cancel.origin if cancel else None
 
 
 def test_waiting_jobs_are_cancelled_at_once_and_running_ones_finish() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -153,7 +154,7 @@ def test_the_words_of_progress_are_masked_and_cut() -> None:
 @pytest.mark.parametrize(
     "arguments", [(float("nan"),), (float("inf"),), (1, float("nan")), ("7",), (True,)]
 )
-def test_progress_that_is_no_number_fails_the_attempt(arguments: tuple[float, ...]) -> None:
+def test_progress_that_is_no_number_fails_the_attempt(arguments: tuple[Any, ...]) -> None:
     @operation
     async def wrong(*, job: JobContext) -> None:
         job.progress(*arguments)

@@ -1,7 +1,7 @@
-"""What handlers return: any JSON within limits; what does not fit fails the attempt and says why."""
+"""What handlers return: any JSON within limits; what does not fit fails the attempt."""
 
 import dataclasses
-import datetime
+import datetime as dt
 import enum
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,7 +25,7 @@ class _Point:
 
 class _Scene(BaseModel):
     name: str
-    at: datetime.datetime
+    at: dt.datetime
 
 
 class _Hostile(BaseModel):
@@ -97,9 +97,9 @@ def _returns(make: Callable[[], Any], **limits: Any) -> tuple[Bench, str]:
         ((1, 2), [1, 2]),
         (_Point(1, 2), {"x": 1, "y": 2}),
         (_Colour.RED, "red"),
-        (datetime.date(2026, 1, 2), "2026-01-02"),
+        (dt.date(2026, 1, 2), "2026-01-02"),
         (
-            _Scene(name="n", at=datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)),
+            _Scene(name="n", at=dt.datetime(2026, 1, 2, tzinfo=dt.UTC)),
             {"name": "n", "at": "2026-01-02T00:00:00Z"},
         ),
         (b"bytes", "bytes"),

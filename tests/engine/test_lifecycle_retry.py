@@ -144,7 +144,7 @@ def test_retry_later_and_failures_are_counted_apart() -> None:
     async def mixed(*, job: JobContext) -> str:
         if job.attempt == 2:
             raise RetryLater(5)
-        if job.attempt in {1}:
+        if job.attempt == 1:
             raise ValueError("no")
         return "third time"
 

@@ -251,6 +251,25 @@ def test_a_retry_after_the_deadline_is_not_waited_for(after_s: float, ends_at: f
     run(test, later)
 
 
+def test_a_timed_out_attempt_whose_retry_would_be_too_late_counts_both_limits() -> None:
+    async def test(bench: Bench) -> None:
+        job = bench.submit(
+            "hang",
+            timeout_s=4,
+            deadline_s=5,
+            retry={"max_attempts": 2, "base_delay_s": 1, "jitter": "none"},
+        )
+        record = await bench.ended(job)
+
+        assert bench.now == 4
+        assert bench.state(job) == "failed/timeout"
+        assert record.failure is not None
+        assert "would have started after the deadline" in record.failure.message
+        assert _timeouts(bench, "hang") == {"attempt": 1, "deadline": 1}
+
+    run(test, hang)
+
+
 def test_a_deadline_during_the_grace_of_a_timeout_changes_only_its_words() -> None:
     async def test(bench: Bench) -> None:
         job = bench.submit("reluctant", {"stops_after_s": 4}, timeout_s=3, deadline_s=5)
