@@ -56,8 +56,17 @@ $(CLIENTS_STAMP): $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
 	npm ci --prefix $(CLIENTS) --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
 
-bench: $(STAMP) ## measure: each promise of speed beside its reference
-	$(BIN)/pytest --benchmark-only --override-ini addopts="-ra --import-mode=importlib" tests/benchmarks
+# What `make bench` measures: all of it, or what pytest's -k finds by these words.
+ONLY ?=
+BENCH = $(BIN)/pytest -q tests/benchmarks --benchmark-only --benchmark-quiet $(if $(ONLY),-k "$(ONLY)") \
+	--override-ini addopts="-ra --import-mode=importlib -p no:schemathesis"
+
+bench: $(STAMP) ## measure what it costs to be observed, print and save the table (ONLY=stream: a part)
+	$(BENCH) --benchmark-autosave
+
+.PHONY: bench-compare
+bench-compare: $(STAMP) ## measure again, beside the run that was saved last; this one is not saved
+	$(BENCH) --bench-compare
 
 lock: $(STAMP) ## write requirements.lock anew, with the newest versions that pyproject.toml admits
 	$(BIN)/uv pip compile pyproject.toml --group dev --upgrade --universal --python-version 3.11 \

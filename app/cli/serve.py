@@ -11,7 +11,7 @@ from app.cli.failure import REFUSED, USAGE, fail, settings_or_exit, warn_unknown
 from app.cli.reload import serve_and_reload
 from app.cli.server import Server, address_of, configuration, listen, raise_file_limit
 from app.handlers.discovery import load_all
-from app.handlers.errors import TargetError
+from app.handlers.errors import ResourceError, TargetError
 from app.handlers.operation import Operation
 from app.settings import Settings
 
@@ -85,8 +85,12 @@ def run(
         ready=lambda: print(f"narrator: listening on {address_of(sockets[0])}", flush=True),
         drain=narrator.drain,
         abort=narrator.abort,
+        running=narrator.running,
     )
-    server.run(sockets=sockets)
+    try:
+        server.run(sockets=sockets)
+    except ResourceError as error:
+        fail(str(error), REFUSED)
     return 0
 
 

@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import FrameType
 from typing import Final
 
@@ -110,7 +111,8 @@ class Server(uvicorn.Server):
     `ready` is called once connections are accepted, `drain` at the first SIGINT or SIGTERM; when it
     is done the listeners close. `abort` is called at a second signal, in the signal handler (so it
     may not print or log: whatever was interrupted may have been doing so), and then the process
-    ends with 128 + the signal's number.
+    ends with 128 + the signal's number. `running` is entered before anything is accepted, and left
+    after the last connection.
     """
 
     def __init__(
@@ -120,14 +122,21 @@ class Server(uvicorn.Server):
         ready: Callable[[], None],
         drain: Callable[[], Awaitable[None]],
         abort: Callable[[], None],
+        running: Callable[[], AbstractAsyncContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         super().__init__(config)
+        self._running = running
         self._ready = ready
         self._drain = drain
         self._abort = abort
         self._draining: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signalled = False
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve while what is served runs; what keeps it from starting is raised to the caller."""
+        async with self._running():
+            await super().serve(sockets=sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to accept, then say so."""
@@ -185,7 +194,7 @@ def configuration(application: ASGIApp) -> uvicorn.Config:
         loop="auto" if sys.platform == "win32" else "uvloop",
         http=BoundedHead,
         ws="none",
-        lifespan="on",
+        lifespan="off",  # `Server.serve` runs it: uvicorn would log a traceback
         log_config=None,
         log_level="warning",
         access_log=False,

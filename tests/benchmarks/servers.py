@@ -33,9 +33,7 @@ _MODULES: Final = (Path("/usr/lib/nginx/modules"), Path("/usr/share/nginx/module
 class Process:
     """A child process, which says one line when it is ready."""
 
-    def __init__(
-        self, *arguments: str, **environment: str
-    ) -> None:
+    def __init__(self, *arguments: str, **environment: str) -> None:
         outside = {k: v for k, v in os.environ.items() if not k.startswith(_FROM_OUTSIDE)}
         self.folder = tempfile.TemporaryDirectory(prefix="narrator-bench-")
         self._said = Path(self.folder.name, "stderr")
@@ -188,10 +186,12 @@ class Nchan:
         head = b"Host: x\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(message)
         requests = (b"POST /pub/%b HTTP/1.1\r\n" % each.encode() for each in channels)
         self._publisher.sendall(b"".join(each + head + message for each in requests))
-        answers = b""
-        while (found := answers.count(b"HTTP/1.1 ")) < len(channels) or not answers.endswith(_ENDS):
+        answers, answered = b"", 0
+        while answered < len(channels):
             answers += self._publisher.recv(65_536)
-        assert answers.count(b"HTTP/1.1 20") == found, answers[:200]
+            while (end := _answer_end(answers)) is not None:
+                assert answers.startswith(b"HTTP/1.1 20"), answers[:200]
+                answers, answered = answers[end:], answered + 1
 
     def _connect(self) -> socket.socket:
         end = time.monotonic() + WAIT_S
@@ -257,6 +257,16 @@ def _nchan_module() -> Path | None:
     return next((file for file in files if file.exists()), None)
 
 
+def _answer_end(data: bytes) -> int | None:
+    """Where the first answer in `data` ends; None if not all of it is there."""
+    head = data.find(b"\r\n\r\n")
+    if head < 0:
+        return None
+    length = data[:head].lower().partition(b"content-length: ")[2].partition(b"\r")[0]
+    end = head + 4 + int(length)
+    return end if end <= len(data) else None
+
+
 def _children(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -268,7 +278,6 @@ def _free_port() -> int:
         return port
 
 
-_ENDS: Final = (b"\r\n", b"\n", b"}")
 _NGINX: Final = """
 load_module {module};
 daemon off;

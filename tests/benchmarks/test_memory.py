@@ -55,7 +55,11 @@ def post(narrator: Narrator, client: Tool, operation: str, count: int) -> None:
 
 @pytest.mark.parametrize(
     ("key", "grow", "slots"),
-    [("memory-stream", streams, 32), ("memory-queued", queued, 1), ("memory-finished", finished, 8)],
+    [
+        ("memory-stream", streams, 32),
+        ("memory-queued", queued, 1),
+        ("memory-finished", finished, 8),
+    ],
 )
 def test_memory_of_each(
     benchmark: BenchmarkFixture, record: Record, size: Size, key: str, grow: Grow, slots: int

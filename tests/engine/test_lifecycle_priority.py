@@ -103,12 +103,12 @@ def test_depth_and_oldest_age_are_told_by_priority() -> None:
 @given(
     st.lists(st.tuples(st.sampled_from([*Priority]), st.integers(0, 200)), min_size=1, max_size=12)
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_jobs_start_by_the_time_queued_minus_the_boost(
     plan: list[tuple[Priority, int]],
 ) -> None:
     async def test(bench: Bench) -> None:
-        blocker = bench.submit("sleep", {"for_s": 5000})
+        blocker = bench.submit("sleep", {"for_s": 2500})
         await bench.settle()
         keys: dict[str, tuple[float, int]] = {}
         for number, (priority, pause) in enumerate(plan):
