@@ -94,3 +94,28 @@ def test_a_project_that_needs_its_own_is_told_what_clashes_and_what_to_do(
     assert "rename it" in ended.stderr
     assert f"jobs.py:{4}" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_the_console_script_finds_our_packages_though_theirs_come_first(tmp_path: Path) -> None:
+    """As with `PYTHONPATH=.`, which puts a user's `app` before ours."""
+    project(tmp_path)
+    entry = ROOT / "app" / "cli" / "entry.py"
+    code = (
+        "import importlib.util as u, sys; "
+        f"s = u.spec_from_file_location('job_narrator', {str(entry)!r}); "
+        "m = u.module_from_spec(s); s.loader.exec_module(m); "
+        "sys.argv = ['narrator', '--version']; raise SystemExit(m.main())"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+
+    assert ended.stdout.startswith("narrator ")
+    assert ended.returncode == 0
