@@ -24,10 +24,11 @@ from narration.events import NarrationEvent
 from narration.log import NarrationLog
 from narration.masking import Mask, is_secret_name, leaves_words
 from narration.message import clean_name
-from narration.phrases import duration
+from narration.phrases import PHRASES, duration, phrase
 from narration.scope import Scope
+from narration.story import NARRATOR
 from telemetry import names
-from telemetry.clock import rfc3339
+from telemetry.clock import rfc3339_second
 from telemetry.names import DropReason, Kind, Level, Moment, StreamEvent
 
 TEXT_LIMIT: Final = 128
@@ -51,6 +52,9 @@ _NARRATE: Final = Kind.NARRATE.value
 _START: Final = Kind.SPAN_START.value
 _END: Final = Kind.SPAN_END.value
 _SLOW_NAMES: Final = frozenset({names.EXCEPTION_EVENT, *(moment.value for moment in Moment)})
+_MOMENTS: Final = {
+    moment.value: moment for moment, row in PHRASES.items() if row.level is Level.INFO
+}
 _NOT_PLAIN: Final = frozenset({names.NARRATION_LEVEL, names.NARRATION_ACTOR})
 _VOICES: Final = (
     (names.NARRATION_CUTE, b',"cute":'),
@@ -61,7 +65,7 @@ _VOICES: Final = (
 class Voice:
     """What the messages of one span have in common."""
 
-    __slots__ = ("actor", "job_id", "log", "mask", "scope", "shows", "tail", "words")
+    __slots__ = ("actor", "is_ours", "job_id", "log", "mask", "scope", "shows", "tail", "words")
 
     def __init__(self, scope: Scope, span: ReadableSpan, log: NarrationLog, source: str) -> None:
         self.scope = scope
@@ -70,13 +74,13 @@ class Voice:
         self.actor = formatting.actor_of(scope, source)
         self.shows = is_first_party(source, scope.disclosure)
         """Whether its attributes may be shown; those of a third party may not, by their names."""
+        self.is_ours = source == names.SCOPE
         self.words = leaves_words(self.mask)
         """Whether a value that is one word holds no secret."""
         self.job_id = _encode(scope.story.job_id)
         parent = span.parent
         context = cast("SpanContext", span.get_span_context())  # a span that records has one
-        self.tail = b',"attempt":%d,"trace_id":"%032x","span_id":"%016x","parent_span_id":%b}' % (
-            scope.attempt,
+        self.tail = b',"trace_id":"%032x","span_id":"%016x","parent_span_id":%b}' % (
             context.trace_id,
             context.span_id,
             b"null" if parent is None else b'"%016x"' % parent.span_id,
@@ -126,6 +130,8 @@ def span_event(voice: Voice, span: ReadableSpan, event: SpanEvent) -> NarrationE
     if names.NARRATION_TEXT in fields:
         kind, told = _NARRATE, _narrated(voice, event.name, fields)
     elif event.name in _SLOW_NAMES:
+        if voice.is_ours and _lifecycle(voice, event, fields):
+            return None
         return formatting.span_event(voice.scope, span, event)
     else:
         kind = _EVENT
@@ -136,6 +142,30 @@ def span_event(voice: Voice, span: ReadableSpan, event: SpanEvent) -> NarrationE
     if told is None or not _keep(voice, kind, event.timestamp, told, fields):
         return formatting.span_event(voice.scope, span, event)
     return None
+
+
+def _lifecycle(voice: Voice, event: SpanEvent, fields: dict[str, Any]) -> bool:
+    """Store a moment of the job that goes well, in three voices; False for any other."""
+    moment = _MOMENTS.get(event.name)
+    attempt = fields.get(names.JOB_ATTEMPT)
+    if (
+        moment is None
+        or not (attempt is None or type(attempt) is int)
+        or _spoken(voice, "", fields) is None
+        or not all(_fits_in(voice.mask, each) for each in fields.values() if type(each) is str)
+    ):
+        return False
+    head = _head(voice.mask, Kind.LIFECYCLE.value, NARRATOR, moment.removeprefix("job."))
+    if head is None:
+        return False
+    said = phrase(moment, fields)
+    told = b'%b%b,"cute":%b,"story":%b' % (
+        head,
+        _encode(said.human),
+        _encode(said.cute),
+        _encode(said.story),
+    )
+    return _keep(voice, Kind.LIFECYCLE.value, event.timestamp, told, fields, attempt)
 
 
 def _attributes(voice: Voice, span: ReadableSpan) -> Mapping[str, Any] | None:
@@ -168,21 +198,27 @@ def _narrated(voice: Voice, name: str, fields: dict[str, Any]) -> bytes | None:
     return None if fields and _spoken(voice, name, fields) is None else told
 
 
-def _keep(
-    voice: Voice, kind: str, at_ns: Any, told: bytes, fields: Mapping[str, Any] | None
+def _keep(  # noqa: PLR0917 - by position on the hot path
+    voice: Voice,
+    kind: str,
+    at_ns: Any,
+    told: bytes,
+    fields: Mapping[str, Any] | None,
+    attempt: int | None = None,
 ) -> bool:
     """Store a message; False if its time, its fields or its texts are no plain ones."""
     if fields is None or type(at_ns) is not int or not 0 <= at_ns < _INT64:
         return False
     seconds, rest = divmod(at_ns, _NS)
     log, counters = voice.log, voice.scope.story.counters
-    data = b'{"seq":%d,"at":"%b.%06dZ","job_id":%b,%b,"fields":%b%b' % (
+    data = b'{"seq":%d,"at":"%b.%06dZ","job_id":%b,%b,"fields":%b,"attempt":%d%b' % (
         log.next,
-        _second(seconds),
+        rfc3339_second(seconds).encode(),
         rest // 1000,
         voice.job_id,
         told,
         _encode(fields) if fields else b"{}",
+        voice.scope.attempt if attempt is None else attempt,
         voice.tail,
     )
     if log.keep(_NARRATION, _INFO, data) is None:
@@ -224,6 +260,13 @@ def _spoken(  # noqa: C901 - the hot path: one call a value would cost more than
     return None if suspect and mask(said) != said else said
 
 
+@lru_cache(maxsize=4096)  # the words of moments are few, but for a time now and then
+def _fits_in(mask: Mask, word: str) -> bool:
+    """Whether `word` is told as it is wherever a phrase has it."""
+    spoken = f"x {word} x=1 “{word}” {word}: x, ({word}) x."
+    return mask(spoken) == spoken
+
+
 def _is_plain(voice: Voice, text: object) -> bool:
     """Whether `text` is told as it is."""
     return type(text) is str and len(text) <= TEXT_LIMIT and voice.mask(text) == text
@@ -248,9 +291,3 @@ def _is_plain_key(mask: Mask, key: str) -> bool:
     """Whether an attribute of this name is shown as it is, by its name alone."""
     spoken = f"{key}=1"
     return len(key) <= TEXT_LIMIT and not is_secret_name(key) and mask(spoken) == spoken
-
-
-@lru_cache(maxsize=64)
-def _second(seconds: int) -> bytes:
-    """The part of an RFC 3339 time before the fraction."""
-    return rfc3339(seconds * _NS).partition(".")[0].encode()

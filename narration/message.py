@@ -15,7 +15,7 @@ from narration.disclosure import well_formed
 from narration.events import NarrationEvent
 from narration.masking import Mask, cut
 from narration.scope import Scope
-from telemetry.clock import rfc3339
+from telemetry.clock import rfc3339, rfc3339_second
 from telemetry.names import Kind, Level
 
 NAME_LIMIT: Final = 256
@@ -135,12 +135,6 @@ def _at(scope: Scope, at_ns: int | None) -> str:
     """`at_ns` in RFC 3339; the story's own time where a caller gave a time that is none."""
     try:
         seconds, rest = divmod(at_ns, _NS)  # type: ignore[operator]  # whatever a caller gave
-        return f"{_second(seconds)}.{rest // 1000:06d}Z"
+        return f"{rfc3339_second(seconds)}.{rest // 1000:06d}Z"
     except (TypeError, ValueError, OverflowError, OSError):
         return rfc3339(scope.story.clock.wall_ns())
-
-
-@lru_cache(maxsize=64)  # messages come many to a second
-def _second(seconds: int) -> str:
-    """The part of an RFC 3339 time before the fraction."""
-    return rfc3339(seconds * _NS).partition(".")[0]

@@ -8,6 +8,7 @@ and a test holds both to it. This module does not know how a moment comes about.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from telemetry import names
@@ -176,6 +177,7 @@ def phrase(moment: Moment, attributes: Mapping[str, Any]) -> Told:
     )
 
 
+@lru_cache(maxsize=256)
 def word_for(attribute: str) -> str:
     """The name by which templates call an attribute.
 

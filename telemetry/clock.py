@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -45,5 +46,10 @@ def rfc3339(wall_ns: int) -> str:
     '1970-01-01T00:00:00.000000Z'
     """
     seconds, rest = divmod(wall_ns, 1_000_000_000)
-    base = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
-    return f"{base.isoformat()}.{rest // 1000:06d}Z"
+    return f"{rfc3339_second(seconds)}.{rest // 1000:06d}Z"
+
+
+@lru_cache(maxsize=64)  # times come many to a second
+def rfc3339_second(seconds: int) -> str:
+    """Whole seconds since the Unix epoch as RFC 3339, up to the fraction."""
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()

@@ -14,9 +14,11 @@ from narration.express import FIELDS, TEXT_LIMIT, Voice, span_ended, span_event,
 from narration.express import voice_of as voice_of_span
 from narration.hub import Limits, Narration
 from narration.masking import masker
+from narration.phrases import PHRASES
 from narration.scope import Disclosure, Scope, with_scope
 from telemetry import names
 from telemetry.metrics import Metrics
+from telemetry.names import Moment
 
 WORDS = st.sampled_from(
     ["ok", "bearer", "Bearer", "token", "password", "key", "api_key", "eyJhbGciOi", "secret", "a b"]
@@ -162,6 +164,36 @@ def test_a_spans_start_and_end_are_told_as_formatting_tells_them(
         assert event is not None
         event.seq = sequence
     assert made.lines == [encode(event) for event in fast]
+
+
+@given(
+    moment=st.sampled_from(list(Moment)),
+    values=st.lists(
+        VALUES | st.sampled_from(["render", "normal", 3, 0.25]), min_size=6, max_size=6
+    ),
+)
+def test_a_moment_is_told_as_formatting_tells_it(moment: Moment, values: list[Any]) -> None:
+    made = bench(names.SCOPE)
+    fields = dict(zip(PHRASES[moment].attributes, values, strict=False))
+    made.span.add_event(moment.value, fields)
+    (event,) = made.span.events  # type: ignore[attr-defined]
+
+    expected = formatted(formatting.span_event(made.scope, made.span, event))  # type: ignore[arg-type]
+
+    assert told_fast(made, event) in {None, expected}
+
+
+def test_a_moment_that_goes_well_takes_the_fast_road() -> None:
+    made = bench(names.SCOPE)
+    values: tuple[Any, ...] = ("render", 2, 3, 0.25)
+    fields: dict[str, Any] = dict(zip(PHRASES[Moment.STARTED].attributes, values, strict=True))
+    made.span.add_event(Moment.STARTED.value, fields)
+    (event,) = made.span.events  # type: ignore[attr-defined]
+
+    line = told_fast(made, event)
+
+    assert line is not None
+    assert b'"attempt":2' in line
 
 
 @pytest.mark.parametrize(
