@@ -71,6 +71,7 @@ class NarrationLog:
         "forgotten",
         "job_id",
         "next",
+        "readers",
         "renderings",
         "size",
     )
@@ -85,6 +86,7 @@ class NarrationLog:
         self.size = 0
         self.ended = False
         self.forgotten = False
+        self.readers = 0  # `narration.reader` counts them
         self.renderings: dict[Hashable, Rendering] = {}  # `narration.view` owns what is in it
         self._entries: list[Entry] = []
         self._limit = limit

@@ -2,8 +2,9 @@
 
 A reader has no queue and nobody waits for it: it reads the log in bounded batches when its client
 can take more. What the log no longer keeps when it comes to it is told as a gap. It does not know
-HTTP: `pull` is all that a sender needs, so that a publisher may write to a connection at once
-(`watch` the log, `pull`, write) as well as a task may iterate.
+HTTP: `pull` is all that who sends needs. A task may iterate, on any server; where the connection
+itself is at hand, `narration.transport` pulls and writes without one, and readers that have caught
+up share one place, kept by `narration.broadcast`.
 """
 
 import asyncio
@@ -17,6 +18,9 @@ from telemetry.names import GapReason, StreamEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from narration.broadcast import Broadcast
+    from narration.transport import Sender
 
 BATCH_EVENTS: Final = 256
 """Events in one chunk at most."""
@@ -79,26 +83,29 @@ class Reader:
     """What one client gets of one log, chunk by chunk; used on the loop's thread only.
 
     It ends after the `end` event, after the last event that was there when it began (with
-    `follow=False`), after a drain, or when the log is forgotten: `done` says so. Until `watch`,
-    nobody knows of it.
+    `follow=False`), after a drain, or when the log is forgotten: `done` says so. `sender` is who
+    pulls from it without iterating, if anyone. `attach` counts it as one of the log's readers.
     """
 
     __slots__ = (
+        "_attached",
         "_beat_due",
+        "_broadcast",
         "_cursor",
         "_gaps",
         "_joined_at",
-        "_log",
         "_notice",
         "_retry_ms",
         "_stop",
         "_unwatch",
         "_waiter",
+        "_wrote_at",
         "counters",
         "done",
+        "log",
         "now",
+        "sender",
         "view",
-        "wrote_at",
     )
 
     def __init__(
@@ -115,8 +122,11 @@ class Reader:
         self.counters = counters or NoStreamCounters()
         self.done = False
         self.now: Callable[[], float] = time.monotonic  # the loop's time once it is attached
-        self.wrote_at = 0.0
-        self._log = log
+        self.sender: Sender | None = None
+        self._broadcast: Broadcast | None = None
+        self._attached = False
+        self._wrote_at = 0.0
+        self.log = log
         self._cursor = position.start
         self._gaps = position.gaps
         self._retry_ms = retry_ms
@@ -130,7 +140,22 @@ class Reader:
     @property
     def cursor(self) -> int:
         """The sequence that it reads next."""
-        return self._cursor
+        return self._cursor if self._broadcast is None else self._broadcast.cursor
+
+    @property
+    def behind(self) -> bool:
+        """Whether the log has something that it has not read."""
+        return self.cursor < self.log.next
+
+    @property
+    def wrote_at(self) -> float:
+        """When something was last sent to its client: seconds of the loop's time."""
+        shared = self._broadcast
+        return self._wrote_at if shared is None else max(self._wrote_at, shared.wrote_at)
+
+    @wrote_at.setter
+    def wrote_at(self, at: float) -> None:
+        self._wrote_at = at
 
     def pull(self) -> bytes:
         """What there is to send now, one batch at most; empty when there is nothing yet."""
@@ -140,29 +165,57 @@ class Reader:
             return self._following()
         return self._opening() + self._following()
 
-    def watch(self) -> None:
-        """Be woken by the log from now on; `close` ends it."""
-        if self._unwatch is None:
-            self._unwatch = self._log.watch(self._wake)
+    def attach(self) -> None:
+        """Count as one of the log's readers until `close`."""
+        if not self._attached:
+            self._attached = True
+            self.log.readers += 1
 
-    def close(self) -> None:
-        """Let go of the log; may be called again."""
+    def watch(self, callback: "Callable[[], None] | None" = None) -> None:
+        """Be woken by the log from now on, or have `callback` called; `unwatch` ends it."""
+        if self._unwatch is None:
+            self._unwatch = self.log.watch(callback or self._wake)
+
+    def unwatch(self) -> None:
+        """Be woken no more."""
         if self._unwatch is not None:
             self._unwatch()
             self._unwatch = None
+
+    def share(self, broadcast: "Broadcast") -> None:
+        """Be where `broadcast` is, who sends to its client, until `unshare`."""
+        self._broadcast = broadcast
+
+    def unshare(self) -> None:
+        """Be on its own again, at the place where the others are now."""
+        self._cursor, self._wrote_at = self.cursor, self.wrote_at
+        self._broadcast = None
+
+    def close(self) -> None:
+        """Let go of the log; may be called again."""
+        self.unwatch()
+        if self._attached:
+            self._attached = False
+            self.log.readers -= 1
+            if not self.log.readers:
+                self.log.renderings.clear()
 
     def drain(self, reason: str, retry_ms: int) -> None:
         """End after what has been told by now, saying why and when to come back."""
         if self._notice is None and not self.done:
             self._notice = Draining(reason=reason, retry_ms=retry_ms)
-            stop = self._log.next
+            stop = self.log.next
             self._stop = stop if self._stop is None else min(stop, self._stop)
+            if self.sender is not None:
+                self.sender.changed()
             self._wake()
 
     def beat(self) -> None:
         """Send a heartbeat, if the client has nothing under way."""
-        if self._waiter is not None:
-            self._log.renderings.clear()  # nobody is at this burst any more
+        self.log.renderings.clear()  # nobody is at this burst any more
+        if self.sender is not None:
+            self.sender.beat()
+        elif self._waiter is not None:
             self._beat_due = True
             self._wake()
 
@@ -170,6 +223,7 @@ class Reader:
         return self
 
     async def __anext__(self) -> bytes:
+        self.attach()
         self.watch()
         while not self.done:
             chunk = self.pull()
@@ -196,7 +250,7 @@ class Reader:
         return retry + b"".join(self._tell(gap) for gap in gaps)
 
     def _following(self) -> bytes:
-        while not self._log.forgotten:
+        while not self.log.forgotten:
             if self._stop is not None and self._cursor >= self._stop:
                 return self._stopping()
             try:
@@ -208,7 +262,7 @@ class Reader:
         return self._forgotten()
 
     def _batch(self) -> tuple[bytes, bool]:
-        log, cursor = self._log, self._cursor
+        log, cursor = self.log, self._cursor
         replaying = cursor < self._joined_at
         # A batch is all replay or all live, so that each is counted exactly.
         until = self._joined_at if replaying else self._stop
@@ -238,7 +292,7 @@ class Reader:
 
     def _forgotten(self) -> bytes:
         self.done = True
-        last = self._log.next - 1
+        last = self.log.next - 1
         missing = last if last >= self._cursor else None
         return self._tell(Gap(from_=self._cursor, to=missing, reason=GapReason.FORGOTTEN))
 

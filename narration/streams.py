@@ -8,12 +8,16 @@ import asyncio
 import heapq
 import itertools
 import random
+import weakref
 from collections.abc import Callable
 from typing import Final
 
+from narration.broadcast import Broadcast
 from narration.log import NarrationLog
 from narration.reader import NoStreamCounters, Reader, StreamCounters
 from narration.resume import Position, StreamQuery
+from narration.transport import Sender
+from narration.view import View
 
 RETRY_MS: Final = 2000
 """Milliseconds after which a client comes back, at least; up to half as much again by jitter."""
@@ -41,6 +45,9 @@ class Streams:
         self._retry_ms = retry_ms
         self._uniform = uniform or random.SystemRandom().random
         self._open: dict[Reader, None] = {}
+        self._broadcasts: weakref.WeakValueDictionary[tuple[NarrationLog, View], Broadcast] = (
+            weakref.WeakValueDictionary()
+        )
         self._heartbeats = Heartbeats(heartbeat_s, self._open)
         self._aborting: asyncio.Event | None = None
         self._closed: asyncio.Event | None = None
@@ -66,9 +73,18 @@ class Streams:
         self.counters.stream_opened()
         reader.now = asyncio.get_running_loop().time
         reader.wrote_at = reader.now()
-        reader.watch()
+        reader.attach()
         if reader.view.keep_alive:
             self._heartbeats.add(reader)
+
+    def sender(self, reader: Reader) -> Sender:
+        """What writes to the connection of `reader`, together with those who see the same."""
+        key = (reader.log, reader.view)
+        broadcast = self._broadcasts.get(key)
+        if broadcast is None:
+            broadcast = Broadcast(*key, counters=self.counters, now=reader.now)
+            self._broadcasts[key] = broadcast
+        return Sender(reader, broadcast)
 
     def detach(self, reader: Reader) -> None:
         """`reader` has stopped."""
@@ -105,6 +121,9 @@ class Streams:
         if self._aborting is not None:
             self._aborting.set()
             self._aborting = None
+        for reader in self._open:
+            if reader.sender is not None:
+                reader.sender.abort()
 
     async def aborted(self) -> None:
         """Wait until the streams that are open now are to be cut off."""

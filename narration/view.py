@@ -109,12 +109,12 @@ class View:
 
 def render(view: View, log: NarrationLog, first: int, entries: Sequence[Entry]) -> Rendering:
     """`entries`, the first of which has sequence `first`, as `view` shows them."""
-    if log.watched < 2:  # noqa: PLR2004 - one reader shares with nobody
-        return _render(view, log, first, entries)
+    if log.readers < 2:  # noqa: PLR2004 - one reader shares with nobody
+        return frames(view, log, first, entries)
     key = (view, first, len(entries))
     known = log.renderings.get(key)
     if known is None:
-        known = _render(view, log, first, entries)
+        known = frames(view, log, first, entries)
         if len(known.data) > _SHARED_BYTES:
             return known
         while len(log.renderings) >= _RENDERINGS:
@@ -155,21 +155,22 @@ def retry_line(retry_ms: int) -> bytes:
     return b"retry: %d\n" % retry_ms
 
 
-def _render(view: View, log: NarrationLog, first: int, entries: Sequence[Entry]) -> Rendering:
+def frames(view: View, log: NarrationLog, first: int, entries: Sequence[Entry]) -> Rendering:
+    """As `render`, for who shares the bytes by other means: nothing is kept."""
     if view.format is Format.JSON:
-        frames = [
+        shown = [
             b"id: %b\nevent: %b\ndata: %b\n\n"
             % (log.event_id(sequence).encode(), entry.name.encode(), _phrased(view, entry))
             for sequence, entry in _shown(view, first, entries)
         ]
     elif view.format is Format.NDJSON:
-        frames = [line + b"\n" for _, line in _lines(view, log, first, entries)]
+        shown = [line + b"\n" for _, line in _lines(view, log, first, entries)]
     else:
-        frames = [
+        shown = [
             b"id: %b\n%b\n" % (log.event_id(sequence).encode(), _data(_as_text(view, entry)))
             for sequence, entry in _shown(view, first, entries)
         ]
-    return Rendering(b"".join(frames), len(frames))
+    return Rendering(b"".join(shown), len(shown))
 
 
 def _shown(view: View, first: int, entries: Sequence[Entry]) -> Iterator[tuple[int, Entry]]:

@@ -1,5 +1,6 @@
 """`narrator serve`: load the targets, bind the address, serve until told to stop."""
 
+import gc
 import logging
 import socket
 import sys
@@ -82,7 +83,7 @@ def run(
     narrator = Narrator(operations=operations, settings=settings, bound=settings.host)
     server = Server(
         configuration(narrator.application),
-        ready=lambda: print(f"narrator: listening on {address_of(sockets[0])}", flush=True),
+        ready=lambda: _ready(sockets[0]),
         drain=narrator.drain,
         abort=narrator.abort,
         running=narrator.running,
@@ -92,6 +93,13 @@ def run(
     except ResourceError as error:
         fail(str(error), REFUSED)
     return 0
+
+
+def _ready(listening: socket.socket) -> None:
+    """Connections are accepted: say where. What is loaded by now stays, and is no garbage."""
+    gc.collect()
+    gc.freeze()  # the collector looks at it no more: a third of a job's cost under load
+    print(f"narrator: listening on {address_of(listening)}", flush=True)
 
 
 def _operations(targets: list[str], settings: Settings) -> list[Operation]:

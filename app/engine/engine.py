@@ -16,6 +16,7 @@ from app.engine.entry import Entry, StopCause
 from app.engine.execution import Execution
 from app.engine.housekeeping import Housekeeping
 from app.engine.intake import Intake
+from app.engine.keeping import Keeping
 from app.engine.truth import EngineTruth
 from app.engine.waiting import Waiting
 from app.engine.watching import Watching
@@ -25,7 +26,6 @@ from app.jobs.errors import AlreadyFinished
 from app.jobs.model import Job
 from app.jobs.record import JobRecord, record_of
 from app.jobs.registry import JobFilter
-from app.jobs.retention import Retention
 from app.jobs.submission import RetryChanges, Submission
 from narration.hub import Narration
 from narration.log import NarrationLog
@@ -33,9 +33,6 @@ from narration.scope import Disclosure
 from narration.span_record import SpanRecord
 from narration.streams import Streams
 from telemetry.names import CancelOrigin, State
-
-ENTRY_BYTES: Final = 4096
-"""What a finished job holds beside its story, its params and its result; an estimate."""
 
 STREAM_RETRY_MS: Final = 2000
 """When a client whose stream a drain has closed may come back, milliseconds, before jitter."""
@@ -69,11 +66,6 @@ class Engine:
         self._core = core
         self._operations = dict(operations)
         self._narration = narration
-        self._retention = Retention(
-            age_s=settings.retention_s,
-            max_jobs=settings.retention_jobs,
-            max_bytes=settings.retention_bytes,
-        )
         self._execution = Execution(
             core,
             finish=self._finish,
@@ -97,9 +89,12 @@ class Engine:
             enqueue=self._waiting.enqueue,
             cancel_unwatched=lambda entry: self._cancel(entry, CancelOrigin.UNWATCHED),
         )
-        self._housekeeping = Housekeeping(core.loop, metrics=core.metrics, sweep=self._sweep)
+        self._keeping = Keeping(core, self._intake)
+        self._housekeeping = Housekeeping(
+            core.loop, metrics=core.metrics, tasks=(self._keeping.sweep, self._keeping.compact)
+        )
         self._idle = asyncio.Event()
-        core.metrics.observe(EngineTruth(core, self._retention, self._operations))
+        core.metrics.observe(EngineTruth(core, self._keeping.retention, self._operations))
 
     # --- making and reading jobs --------------------------------------------------------------
 
@@ -217,10 +212,7 @@ class Engine:
             JobNotFound, NotFinished.
 
         """
-        self._core.registry.forget(job_id)
-        self._intake.forget(job_id)
-        self._retention.remove(job_id)
-        self._core.entries.pop(job_id).log.forget()
+        self._keeping.forget(job_id)
 
     def attached(self, job_id: str) -> None:
         """A following stream of the job was answered with 200."""
@@ -306,21 +298,13 @@ class Engine:
 
     def _finish(self, entry: Entry) -> None:
         """A job has reached a terminal state: tell it, keep it, let go of what was live."""
-        core, job = self._core, entry.job
+        core = self._core
         self._waiting.leave(entry)
         core.observer.finished(entry)
-        entry.spans.compact()
         entry.release_waiters()
-        size = ENTRY_BYTES + entry.log.size + entry.spans.size + len(job.params_json)
-        size += len(job.result or b"") + len(job.checkpoint or b"")
-        self._retention.add(job.id, size=size, now_mono=core.clock.monotonic())
-        self._sweep()
+        self._keeping.keep(entry)
         if not core.registry.count(*_UNFINISHED):
             self._idle.set()
-
-    def _sweep(self) -> None:
-        for job_id in self._retention.surplus(self._core.clock.monotonic()):
-            self.forget(job_id)
 
     def _cancel_all(self, *states: State) -> None:
         for entry in list(self._core.entries.values()):

@@ -167,6 +167,7 @@ class Execution:
     def _close(self, entry: Entry, attempt: RunningAttempt, ended: Ended) -> None:
         core, job = self._core, entry.job
         attempt.disarm()
+        attempt.running = None  # it holds what holds the attempt: no work for the collector
         attempt.sink.close()
         entry.current = None
         ended = overruled(ended, attempt.stop_cause, entry)

@@ -1,10 +1,10 @@
-"""What goes on in the background: retention by age, and the lag of the event loop.
+"""What goes on in the background: the lag of the event loop, and tasks that wait for time to pass.
 
-Retention by count and bytes is applied when a job finishes; here only time passes.
+It does not know what the tasks are.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from telemetry.metrics import Metrics
@@ -13,18 +13,22 @@ LAG_INTERVAL_S: Final = 0.25
 """Seconds between two measurements of the loop's lag."""
 
 SWEEP_INTERVAL_S: Final = 1.0
-"""Seconds between two looks at the age of finished jobs."""
+"""Seconds between two runs of the tasks."""
 
 
 class Housekeeping:
     """Two timers on the loop; no task, no thread."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, *, metrics: Metrics, sweep: Callable[[], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        metrics: Metrics,
+        tasks: Iterable[Callable[[], None]],
     ) -> None:
         self._loop = loop
         self._metrics = metrics
-        self._sweep = sweep
+        self._tasks = tuple(tasks)
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def start(self) -> None:
@@ -50,5 +54,6 @@ class Housekeeping:
         self._timers["sweep"] = self._loop.call_later(SWEEP_INTERVAL_S, self._run_sweep)
 
     def _run_sweep(self) -> None:
-        self._sweep()
+        for task in self._tasks:
+            task()
         self._arm_sweep()

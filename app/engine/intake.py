@@ -24,13 +24,16 @@ from app.jobs.errors import (
 )
 from app.jobs.idempotency import Idempotency
 from app.jobs.model import Job
-from app.jobs.policy import Limits, resolve
+from app.jobs.policy import Limits, Policy, resolve
 from app.jobs.submission import RetryChanges, Submission, changed
 from narration.hub import Narration
 from telemetry.names import State
 
 RETRY_AFTER_S: Final = 1.0
 """When a refused submission may come again, seconds."""
+
+NO_POLICY: Final = frozenset({"operation", "params", "tags", "metadata"})
+"""Fields of a submission that say nothing of its policy."""
 
 ACCEPTED: Final = 202
 """The status under which a submission is remembered."""
@@ -54,6 +57,7 @@ class Intake:
         self._new_id = new_id
         self._admit = admit
         self._idempotency = Idempotency()
+        self._policies: dict[str, Policy] = {}
         settings = core.settings
         self._limits = Limits(
             max_timeout_s=settings.max_timeout_s,
@@ -121,7 +125,7 @@ class Intake:
         if operation is None:
             raise OperationNotFound(submission.operation, self._operations)
         params = operation.validate(submission.params)
-        policy = resolve(submission, operation.defaults, self._limits)
+        policy = self._policy(submission, operation)
         self._check_room()
         job = jobs.submit(
             submission,
@@ -137,6 +141,16 @@ class Intake:
         core.entries[job.id] = entry
         self._admit(entry)
         return job
+
+    def _policy(self, submission: Submission, operation: Operation) -> Policy:
+        """The job's policy; where it asks for nothing, one made once for the operation."""
+        if not submission.model_fields_set <= NO_POLICY:
+            return resolve(submission, operation.defaults, self._limits)
+        policy = self._policies.get(operation.name)
+        if policy is None:
+            policy = resolve(submission, operation.defaults, self._limits)
+            self._policies[operation.name] = policy
+        return policy
 
     def _entry(
         self, job: Job, operation: Operation, parent: Context | None, retry_of: Job | None

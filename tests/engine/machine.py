@@ -21,12 +21,12 @@ from tests.engine.harness import Handler, make_narrator
 
 T = TypeVar("T")
 
-SLOTS: Final = 3
+SLOTS: Final = 2
 QUEUE_LIMIT: Final = 10
 GRACE_S: Final = 5.0
 RETRY_LATER_LIMIT: Final = 2
 LATER_S: Final = 3.0
-OPERATIONS: Final = {"polite": None, "slow": 2, "deaf": 1}
+OPERATIONS: Final = {"polite": None, "slow": 1, "deaf": None}
 """Every operation with its limit; how each takes a cancellation is its name."""
 PER_KEY: Final = {"polite": 1, "slow": 2, "deaf": 1}
 
@@ -61,6 +61,8 @@ class Driven:
         self.loop = VirtualTimeLoop()
         self.jobs: dict[str, Expected] = {}
         self.refused: Counter[str] = Counter()
+        self.overlaps: list[str] = []
+        """Jobs of which two attempts ran at once."""
         self._life = contextlib.AsyncExitStack()
         self.narrator, self.spans = self.step(self._begin)
         self.engine = self.narrator.engine
@@ -142,7 +144,8 @@ class Driven:
     async def _run(self, job: JobContext, take: Callable[[JobContext], Any]) -> str:
         known = self.jobs[job.id]
         known.inside += 1
-        assert known.inside == 1, "two attempts overlap"
+        if known.inside > 1:  # an assert would only fail the job
+            self.overlaps.append(job.id)
         try:
             while True:
                 order = await take(job)

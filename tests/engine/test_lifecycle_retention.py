@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.engine.engine import ENTRY_BYTES
+from app.engine.keeping import ENTRY_BYTES
 from app.handlers.context import JobContext
 from app.handlers.operation import operation
 from app.jobs.errors import JobNotFound, NotFinished

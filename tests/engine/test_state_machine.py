@@ -42,13 +42,14 @@ SUBMISSIONS = st.fixed_dictionaries(
         "queue_timeout_s": st.sampled_from([3.0, 20.0]),
         "deadline_s": st.sampled_from([4.0, 15.0, 60.0]),
         "retry": st.fixed_dictionaries(
-            {"max_attempts": st.integers(1, 3), "jitter": st.sampled_from(["none", "full"])},
+            {"max_attempts": st.integers(2, 3), "jitter": st.sampled_from(["none", "full"])},
             optional={"base_delay_s": st.sampled_from([0.0, 4.0])},
         ),
         "cancel_when_unwatched": st.booleans(),
     },
 )
 PICK = st.integers(0, 1000)
+ORDERS = st.sampled_from(["finish", "fail", "reject", "later", "speak"])
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -78,11 +79,17 @@ class EngineMachine(RuleBasedStateMachine):
 
     # --- what is done -------------------------------------------------------------------------
 
-    @rule(fields=SUBMISSIONS)
-    def submit(self, fields: dict[str, Any]) -> None:
-        """A job of any policy."""
-        submission = Submission.model_validate(fields)
-        self._make(fields, lambda: self.engine.submit(submission)[0])
+    @rule(several=st.lists(SUBMISSIONS, min_size=1, max_size=4))
+    def submit(self, several: list[dict[str, Any]]) -> None:
+        """Jobs of any policy."""
+        for fields in several:
+            self._submit(fields)
+
+    @rule(several=st.lists(SUBMISSIONS, min_size=1, max_size=4))
+    def submit_more(self, several: list[dict[str, Any]]) -> None:
+        """The same; twice as likely, so that jobs have to wait."""
+        for fields in several:
+            self._submit(fields)
 
     @precondition(lambda self: self._known())
     @rule(pick=PICK)
@@ -95,10 +102,22 @@ class EngineMachine(RuleBasedStateMachine):
         else:
             self._make(known.fields, lambda: self.engine.retry(job_id))
 
-    @precondition(lambda self: self._in("running", "cancelling"))
-    @rule(pick=PICK, order=st.sampled_from(["finish", "fail", "reject", "later", "speak"]))
-    def order(self, pick: int, order: str) -> None:
-        """Tell a running handler what to do; see that the engine makes of it what it should."""
+    @precondition(lambda self: self._in(*ACTIVE))
+    @rule(orders=st.lists(st.tuples(PICK, ORDERS), min_size=1, max_size=4))
+    def order(self, orders: list[tuple[int, str]]) -> None:
+        """Tell running handlers what to do."""
+        for pick, order in orders:
+            if self._in(*ACTIVE):
+                self._order(pick, order)
+
+    @precondition(lambda self: self._in(*ACTIVE))
+    @rule(pick=PICK, order=ORDERS)
+    def order_more(self, pick: int, order: str) -> None:
+        """The same, so that more jobs end of themselves."""
+        self._order(pick, order)
+
+    def _order(self, pick: int, order: str) -> None:
+        """Tell one what to do; see that the engine makes of it what it should."""
         job_id = self._pick(self._in(*ACTIVE), pick)
         known, entry = self.driven.jobs[job_id], self.engine._core.entries[job_id]
         before, attempt = self.engine.record(job_id), entry.current
@@ -187,7 +206,7 @@ class EngineMachine(RuleBasedStateMachine):
         """Time passes."""
         self.driven.advance(for_s)
 
-    @precondition(lambda self: self.steps > 15 and not self.draining)
+    @precondition(lambda self: self.steps > 32 and not self.draining)
     @rule(grace_s=st.sampled_from([0.0, 3.0, 30.0]))
     def drain(self, grace_s: float) -> None:
         """The server goes: everything ends, within bounds."""
@@ -228,6 +247,7 @@ class EngineMachine(RuleBasedStateMachine):
     def _slots_and_limits_are_kept(self) -> None:
         """No more run than may; what may run, does."""
         core = self.engine._core
+        assert not self.driven.overlaps
         active = [self.driven.jobs[each] for each in self._in(*ACTIVE)]
         assert core.free_slots == machine.SLOTS - len(active) >= 0
         assert all(each.inside == 1 for each in active)
@@ -335,6 +355,10 @@ class EngineMachine(RuleBasedStateMachine):
         )
 
     # --- the means ----------------------------------------------------------------------------
+
+    def _submit(self, fields: dict[str, Any]) -> None:
+        submission = Submission.model_validate(fields)
+        self._make(fields, lambda: self.engine.submit(submission)[0])
 
     def _make(self, fields: dict[str, Any], submit: Any) -> None:
         waiting = len(self._in("queued", "retrying"))
