@@ -19,90 +19,19 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import ASGIApp
+
+from app.cli.protocol import DirectProtocol
 
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted; the system's own limit also holds."""
-MAX_HEAD_BYTES: Final = 65_536
-"""Request line and headers together; beyond is a 431."""
 CLOSE_S: Final = 5
 """Seconds for connections to end after the drain, before they are cut."""
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 _FAMILIES: Final = [socket.AF_INET, socket.AF_INET6]
 
-_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
-)
-_TOO_LARGE_BODY: Final = (
-    b'{"type":"about:blank","title":"Request Header Fields Too Large","status":431,'
-    b'"detail":"At most %d bytes of request line and headers are accepted."}' % MAX_HEAD_BYTES
-)
-
 _logger = logging.getLogger(__name__)
-
-
-class BoundedHead(HttpToolsProtocol):
-    """uvicorn's protocol, with a bound on the request's head: its parser has none.
-
-    A whole head over the bound is answered with 431. One that does not end is cut off at about the
-    bound: what came in one read with the end of another request is not counted.
-    """
-
-    _head_bytes = 0
-    _unparsed_bytes = 0
-    _in_head = False
-
-    def on_message_begin(self) -> None:
-        """A request starts."""
-        super().on_message_begin()
-        self._head_bytes = self._unparsed_bytes = 0
-        self._in_head = True
-
-    def on_url(self, url: bytes) -> None:
-        """A part of its target."""
-        self._head_bytes += len(url)
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers."""
-        self._head_bytes += len(name) + len(value)
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """Its head is whole."""
-        self._in_head = False
-        if self._head_bytes <= MAX_HEAD_BYTES:
-            super().on_headers_complete()
-            return
-        self.url = b"/"  # the parser of addresses has a bound of its own
-        application, self.app = self.app, _head_too_large
-        try:
-            super().on_headers_complete()
-        finally:
-            self.app = application
-
-    def data_received(self, data: bytes) -> None:
-        """Parse; then count what is still only head."""
-        self._unparsed_bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._unparsed_bytes > MAX_HEAD_BYTES:
-            self.transport.write(_TOO_LARGE % (len(_TOO_LARGE_BODY), _TOO_LARGE_BODY))
-            self.transport.close()
-
-
-async def _head_too_large(scope: Scope, receive: Receive, send: Send) -> None:
-    """The application for a request whose head is over the bound."""
-    response = Response(
-        _TOO_LARGE_BODY,
-        status_code=431,
-        media_type="application/problem+json",
-        headers={"connection": "close"},
-    )
-    await response(scope, receive, send)
 
 
 class Server(uvicorn.Server):
@@ -192,7 +121,7 @@ def configuration(application: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         loop="auto" if sys.platform == "win32" else "uvloop",
-        http=BoundedHead,
+        http=DirectProtocol,
         ws="none",
         lifespan="off",  # `Server.serve` runs it: uvicorn would log a traceback
         log_config=None,

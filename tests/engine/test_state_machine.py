@@ -116,6 +116,13 @@ class EngineMachine(RuleBasedStateMachine):
         """The same, so that more jobs end of themselves."""
         self._order(pick, order)
 
+    @precondition(lambda self: self._abandoned())
+    @rule(pick=PICK, order=ORDERS)
+    def order_abandoned(self, pick: int, order: str) -> None:
+        """Handlers that were given up go on speaking, and end; nothing comes of it."""
+        job_id = self._pick(self._abandoned(), pick)
+        self.driven.call(self.driven.jobs[job_id].orders.put_nowait, order)
+
     def _order(self, pick: int, order: str) -> None:
         """Tell one what to do; see that the engine makes of it what it should."""
         job_id = self._pick(self._in(*ACTIVE), pick)
@@ -414,6 +421,10 @@ class EngineMachine(RuleBasedStateMachine):
     def _in(self, *states: str) -> list[str]:
         entries = self.engine._core.entries
         return [each for each in self._known() if entries[each].job.state.value in states]
+
+    def _abandoned(self) -> list[str]:
+        jobs = self.driven.jobs
+        return [job_id for job_id, known in jobs.items() if known.inside and known.final]
 
     def _watched(self) -> list[str]:
         return [each for each in self._known() if self.driven.jobs[each].watchers]
