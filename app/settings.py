@@ -167,7 +167,7 @@ class Settings(BaseSettings):
         5.0,
         "seconds",
         "How long a handler may take to stop when cancelled or timed out before it is abandoned.",
-        ge=0,
+        ge=0.05,  # less than a stop takes that is obeyed at once
         le=3600,
     )
     unwatched_grace_s: float = _setting(

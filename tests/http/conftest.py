@@ -75,6 +75,7 @@ async def serving(
         ready=ready.set,
         drain=narrator.drain,
         abort=lambda: None,
+        running=narrator.running,
     )
     task = asyncio.create_task(server.serve(sockets))
     url = address_of(sockets[0])

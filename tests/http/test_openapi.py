@@ -65,6 +65,7 @@ class Running:
             ready=self._ready.set,
             drain=narrator.drain,
             abort=lambda: None,
+            running=narrator.running,
         )
         await self._server.serve(self.sockets)
 
