@@ -65,7 +65,18 @@ _VOICES: Final = (
 class Voice:
     """What the messages of one span have in common."""
 
-    __slots__ = ("actor", "is_ours", "job_id", "log", "mask", "scope", "shows", "tail", "words")
+    __slots__ = (
+        "actor",
+        "fields",
+        "is_ours",
+        "job_id",
+        "log",
+        "mask",
+        "scope",
+        "shows",
+        "tail",
+        "words",
+    )
 
     def __init__(self, scope: Scope, span: ReadableSpan, log: NarrationLog, source: str) -> None:
         self.scope = scope
@@ -74,6 +85,8 @@ class Voice:
         self.actor = formatting.actor_of(scope, source)
         self.shows = is_first_party(source, scope.disclosure)
         """Whether its attributes may be shown; those of a third party may not, by their names."""
+        self.fields: Mapping[str, Any] = {}
+        """The attributes of the span that were last seen to be plain."""
         self.is_ours = source == names.SCOPE
         self.words = leaves_words(self.mask)
         """Whether a value that is one word holds no secret."""
@@ -172,8 +185,14 @@ def _attributes(voice: Voice, span: ReadableSpan) -> Mapping[str, Any] | None:
     """The attributes of a span, if all are plain."""
     if not voice.shows:
         return {}
-    fields = plain(span.attributes)
-    return fields if not fields or _spoken(voice, "", fields) is not None else None
+    # The public property wraps them in a view, and costs five times as much to copy.
+    own = getattr(span, "_attributes", None)
+    fields = plain(span.attributes if own is None else own)
+    if fields != voice.fields:
+        if _spoken(voice, "", fields) is None:
+            return None
+        voice.fields = fields  # most often those of the end are those of the start
+    return fields
 
 
 def _told(voice: Voice, kind: str, name: str, text: str) -> bytes | None:
