@@ -3,16 +3,22 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
-    """Serve `app`; gives its address. Whatever is still open at the end is cut off."""
+async def serving(
+    app: Any, *, http: type[asyncio.Protocol] | Literal["auto"] = "auto"
+) -> AsyncIterator[str]:
+    """Serve `app`; gives its address. Whatever is still open at the end is cut off.
+
+    `http` is the server's protocol: uvicorn's own, or one that offers its connections.
+    """
     config = uvicorn.Config(
         app,
+        http=http,
         host="127.0.0.1",
         port=0,
         log_config=None,

@@ -1,8 +1,11 @@
 """The response, over real sockets: attach, resume, 204, gaps, slow readers, drain, leaving."""
 
 import asyncio
+import functools
 import json
 import socket
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,12 +17,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app.cli.protocol import DirectProtocol
 from narration.events import EndEvent, OutputEvent
 from narration.log import NarrationLog
 from narration.resume import parse_query
 from narration.sse import Departure, stream_response
 from narration.streams import Streams
 from tests.narration.serving import bounded, serving, until
+
+Serve = Callable[[Any], AbstractAsyncContextManager[str]]
 
 AT = "2026-01-01T00:00:00.000000Z"
 
@@ -59,6 +65,13 @@ class Server:
         self.log.append(EndEvent(at=AT, state="completed", marker="[DONE]"))
 
 
+@pytest.fixture(params=["written to the connection", "sent"])
+def serve(request: pytest.FixtureRequest) -> Serve:
+    """Serves by one of the two roads: what a client sees is the same."""
+    direct = request.param != "sent"
+    return functools.partial(serving, http=DirectProtocol if direct else "auto")
+
+
 async def events_of(address: str, **request: Any) -> list[httpx_sse.ServerSentEvent]:
     """All events of a stream that ends."""
     async with (
@@ -83,11 +96,11 @@ async def raw(address: str, *, method: str = "GET", receive_buffer: int | None =
     return reader, writer
 
 
-def test_a_client_gets_what_was_told_and_what_is_told_while_it_listens() -> None:
+def test_a_client_gets_what_was_told_and_what_is_told_while_it_listens(serve: Serve) -> None:
     async def test() -> None:
         server = Server()
         server.say(2)
-        async with serving(server.app) as address:
+        async with serve(server.app) as address:
             listening = asyncio.create_task(events_of(address))
             await until(lambda: server.streams.count == 1)
             server.say(2)
@@ -105,11 +118,11 @@ def test_a_client_gets_what_was_told_and_what_is_told_while_it_listens() -> None
     bounded(test())
 
 
-def test_the_headers_keep_proxies_from_buffering_and_compressing() -> None:
+def test_the_headers_keep_proxies_from_buffering_and_compressing(serve: Serve) -> None:
     async def test() -> None:
         server = Server()
         server.end()
-        async with serving(server.app) as address, httpx.AsyncClient() as client:
+        async with serve(server.app) as address, httpx.AsyncClient() as client:
             response = await client.get(f"{address}/stream", headers={"Accept-Encoding": "gzip"})
             ndjson = await client.get(f"{address}/stream?format=ndjson")
 
@@ -124,12 +137,12 @@ def test_the_headers_keep_proxies_from_buffering_and_compressing() -> None:
     bounded(test())
 
 
-def test_a_client_resumes_by_header_and_a_client_that_has_seen_all_gets_204() -> None:
+def test_a_client_resumes_by_header_and_a_client_that_has_seen_all_gets_204(serve: Serve) -> None:
     async def test() -> None:
         server = Server()
         server.say(4)
         server.end()
-        async with serving(server.app) as address, httpx.AsyncClient() as client:
+        async with serve(server.app) as address, httpx.AsyncClient() as client:
             resumed = await events_of(address, headers={"Last-Event-ID": "e.3"})
             strange = await events_of(address, headers={"Last-Event-ID": "'; DROP \\u0000 --"})
             done = await client.get(f"{address}/stream", headers={"Last-Event-ID": "e.5"})
@@ -143,11 +156,11 @@ def test_a_client_resumes_by_header_and_a_client_that_has_seen_all_gets_204() ->
     bounded(test())
 
 
-def test_head_answers_with_the_headers_and_attaches_nothing() -> None:
+def test_head_answers_with_the_headers_and_attaches_nothing(serve: Serve) -> None:
     async def test() -> None:
         server = Server()
         server.say()
-        async with serving(server.app) as address, httpx.AsyncClient() as client:
+        async with serve(server.app) as address, httpx.AsyncClient() as client:
             response = await client.head(f"{address}/stream")
 
         assert response.status_code == 200
@@ -158,10 +171,10 @@ def test_head_answers_with_the_headers_and_attaches_nothing() -> None:
     bounded(test())
 
 
-def test_a_client_that_leaves_is_let_go_and_said_to_have_left() -> None:
+def test_a_client_that_leaves_is_let_go_and_said_to_have_left(serve: Serve) -> None:
     async def test() -> None:
         server = Server()
-        async with serving(server.app) as address:
+        async with serve(server.app) as address:
             reader, writer = await raw(address)
             await reader.readuntil(b"retry: 1250\n")
             writer.close()
@@ -174,12 +187,12 @@ def test_a_client_that_leaves_is_let_go_and_said_to_have_left() -> None:
     bounded(test())
 
 
-def test_a_client_that_never_reads_costs_bounded_memory_and_delays_nobody() -> None:
+def test_a_client_that_never_reads_costs_bounded_memory_and_delays_nobody(serve: Serve) -> None:
     """It is sent what the buffers hold, and no more is read for it; a gap says what it missed."""
 
     async def test() -> None:
         server = Server(limit=50)
-        async with serving(server.app) as address:
+        async with serve(server.app) as address:
             reader, writer = await raw(address, receive_buffer=4_096)
             await until(lambda: server.streams.count == 1)
             (slow,) = server.streams._open
@@ -215,10 +228,10 @@ def test_a_client_that_never_reads_costs_bounded_memory_and_delays_nobody() -> N
     bounded(test())
 
 
-def test_an_idle_stream_gets_heartbeats_and_a_busy_one_does_not() -> None:
+def test_an_idle_stream_gets_heartbeats_and_a_busy_one_does_not(serve: Serve) -> None:
     async def test() -> None:
         server = Server(heartbeat_s=0.05)
-        async with serving(server.app) as address:
+        async with serve(server.app) as address:
             reader, writer = await raw(address)
             await reader.readuntil(b": keep-alive\n")
             await reader.readuntil(b": keep-alive\n")
@@ -231,11 +244,11 @@ def test_an_idle_stream_gets_heartbeats_and_a_busy_one_does_not() -> None:
     bounded(test())
 
 
-def test_a_drain_tells_the_streams_that_are_open_and_closes_them() -> None:
+def test_a_drain_tells_the_streams_that_are_open_and_closes_them(serve: Serve) -> None:
     async def test() -> None:
         server = Server()
         server.say(2)
-        async with serving(server.app) as address:
+        async with serve(server.app) as address:
             listening = asyncio.create_task(events_of(address))
             await until(lambda: server.streams.count == 1)
             server.streams.drain("shutdown", retry_ms=4_000)
@@ -257,11 +270,11 @@ def test_a_drain_tells_the_streams_that_are_open_and_closes_them() -> None:
     bounded(test())
 
 
-def test_streams_whose_clients_do_not_read_are_cut_off_by_an_abort() -> None:
+def test_streams_whose_clients_do_not_read_are_cut_off_by_an_abort(serve: Serve) -> None:
     async def test() -> None:
         server = Server(limit=5_000)
         server.say(5_000, chunk="z" * 2_000)
-        async with serving(server.app) as address:
+        async with serve(server.app) as address:
             _, writer = await raw(address, receive_buffer=4_096)
             await until(lambda: server.streams.count == 1)
             server.streams.drain()
@@ -275,11 +288,11 @@ def test_streams_whose_clients_do_not_read_are_cut_off_by_an_abort() -> None:
     bounded(test())
 
 
-def test_a_forgotten_log_ends_its_stream_with_a_gap() -> None:
+def test_a_forgotten_log_ends_its_stream_with_a_gap(serve: Serve) -> None:
     async def test() -> None:
         server = Server()
         server.say(2)
-        async with serving(server.app) as address:
+        async with serve(server.app) as address:
             listening = asyncio.create_task(events_of(address))
             await until(lambda: server.streams.count == 1)
             await asyncio.sleep(0.05)
@@ -292,6 +305,7 @@ def test_a_forgotten_log_ends_its_stream_with_a_gap() -> None:
 
 
 def test_the_exit_of_a_plain_server_tells_the_streams_before_it_ends_them(
+    serve: Serve,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`watch_exit`: nobody calls `drain`, the response sees the server's exit by itself."""
@@ -300,7 +314,7 @@ def test_the_exit_of_a_plain_server_tells_the_streams_before_it_ends_them(
         server = Server()
         server.streams.watch_exit = True
         server.say()
-        async with serving(server.app) as address:
+        async with serve(server.app) as address:
             listening = asyncio.create_task(events_of(address))
             await until(lambda: server.streams.count == 1)
             monkeypatch.setattr("sse_starlette.sse.AppStatus.should_exit", True)

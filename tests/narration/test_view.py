@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from narration.events import EndEvent, Event, NarrationEvent, OutputEvent, ProgressEvent, StateEvent
 from narration.log import NarrationLog
+from narration.reader import Reader
+from narration.resume import StreamQuery
 from narration.view import Draining, Format, Gap, Mode, View, document, notice, render
 from telemetry.names import GapReason, Level
 
@@ -179,10 +181,17 @@ def test_a_drain_carries_a_retry_line_and_no_id() -> None:
     assert b"retry:" not in notice(View(format=Format.NDJSON), told)
 
 
+def reading(log: NarrationLog, count: int) -> list[Reader]:
+    """Readers that are attached."""
+    readers = [Reader(log, StreamQuery()) for _ in range(count)]
+    for each in readers:
+        each.attach()
+    return readers
+
+
 def test_one_burst_is_rendered_once_for_all_readers_in_one_place() -> None:
     log = log_of(message(), message())
-    stop = log.watch(lambda: None)
-    stop_other = log.watch(lambda: None)
+    readers = reading(log, 2)
     entries = log.entries()
     ours = render(View(), log, 1, entries)
 
@@ -190,20 +199,20 @@ def test_one_burst_is_rendered_once_for_all_readers_in_one_place() -> None:
     assert render(View(level=Level.INFO), log, 1, entries) is not ours
     assert render(View(), log, 2, entries[1:]) is not ours
 
-    stop()
-    stop_other()
+    for each in readers:
+        each.close()
 
     assert log.renderings == {}
 
 
 def test_shared_renderings_are_few_and_none_where_one_reads_alone() -> None:
     log = log_of(*(message() for _ in range(10)))
-    log.watch(lambda: None)
+    reading(log, 1)
     render(View(), log, 1, log.entries())
 
     assert log.renderings == {}
 
-    log.watch(lambda: None)
+    reading(log, 1)
     for start in range(1, 10):
         render(View(), log, start, log.entries()[start - 1 :])
 
@@ -212,8 +221,7 @@ def test_shared_renderings_are_few_and_none_where_one_reads_alone() -> None:
 
 def test_the_rendering_of_a_whole_long_story_is_not_kept() -> None:
     log = log_of(*(message("w" * 10_000) for _ in range(50)))
-    log.watch(lambda: None)
-    log.watch(lambda: None)
+    reading(log, 2)
 
     assert render(View(), log, 1, log.entries()).shown == 50
     assert log.renderings == {}
