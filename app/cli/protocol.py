@@ -12,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from narration.transport import EXTENSION
 
 if TYPE_CHECKING:
+    import asyncio
+
     from narration.transport import Watcher, Write
 
 MAX_HEAD_BYTES: Final = 65_536
@@ -34,9 +36,12 @@ class BoundedHead(HttpToolsProtocol):
     bound: what came in one read with the end of another request is not counted.
     """
 
-    _head_bytes = 0
-    _unparsed_bytes = 0
-    _in_head = False
+    __slots__ = ("_head_bytes", "_in_head", "_unparsed_bytes")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_bytes = self._unparsed_bytes = 0
+        self._in_head = False
 
     def on_message_begin(self) -> None:
         """A request starts."""
@@ -92,10 +97,17 @@ class DirectProtocol(BoundedHead):
 
     Only the body of a chunked response is written by whoever takes it. That changes nothing that
     uvicorn keeps: it counts no bytes of such a body, and the head, the end and keep-alive stay its
-    own. What is told of the connection goes to uvicorn first.
+    own. What becomes of the connection is told to uvicorn first.
     """
 
-    _watcher: "Watcher | None" = None
+    # Slots: with more than 30 attributes in its dictionary, each connection costs 1 KB more.
+    __slots__ = ("_ended", "_watcher")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ended: asyncio.Future[bool] | None = None
+        self._watcher: Watcher | None = None
+        self.app = _Completing(self.app)
 
     def on_headers_complete(self) -> None:
         """A request may begin: offer the connection to its application, which runs later."""
@@ -125,9 +137,26 @@ class DirectProtocol(BoundedHead):
             watcher.paused()
         return self.transport.write
 
-    def give_back(self) -> None:
-        """It is uvicorn's again."""
-        self._watcher = None
+    def complete_after(self, ended: "asyncio.Future[bool]") -> None:
+        """Let the application return; `_Completing` waits for `ended` in its place."""
+        self._ended = ended
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the body of a response is being written by who took the connection."""
+        return self._ended is not None
+
+    async def complete(self, send: Send) -> None:
+        """End the response when its body has been written."""
+        ended = self._ended
+        if ended is None:
+            return
+        try:
+            whole = await ended
+        finally:
+            self._ended = self._watcher = None
+        if whole:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def pause_writing(self) -> None:
         """The transport's buffer is full."""
@@ -147,5 +176,28 @@ class DirectProtocol(BoundedHead):
         if self._watcher is not None:
             self._watcher.lost()
         if self.scope is not None:  # else the two would keep each other until a collection
-            extensions: Any = self.scope
-            extensions.pop("extensions", None)
+            scope: Any = self.scope
+            scope.pop("extensions", None)
+
+
+class _Completing:
+    """The application, and after it what it left to its connection.
+
+    While that lasts, nothing of the application is held: what it put into the scope goes too.
+    """
+
+    __slots__ = ("_application",)
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        given = tuple(scope)
+        await self._application(scope, receive, send)
+        connection: DirectProtocol | None = (scope.get("extensions") or {}).get(EXTENSION)
+        if connection is not None and connection.is_taken:
+            kept = {key: scope[key] for key in given if key in scope}
+            scope.clear()
+            scope.update(kept)
+            del given, kept, receive
+            await connection.complete(send)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, format_span_id
+from opentelemetry.trace import NonRecordingSpan, Span, format_span_id
 
 from app.engine.runners.work import Running
 from app.handlers.operation import Operation
@@ -42,6 +42,11 @@ class Observation:
     attempt_span: Span | None = None
     waiting_from_mono: float | None = None
     backoff_from_mono: float | None = None
+
+    def let_go(self) -> None:
+        """The job has ended: of its span only the identity is needed, for who repeats it."""
+        self.span = NonRecordingSpan(self.span.get_span_context())
+        self.context = Context()
 
     def attempt_span_id(self) -> str | None:
         """The running attempt's span in hex; None where tracing is off."""

@@ -156,6 +156,7 @@ class Observer:
             end_job(span, job, self._clock.wall_ns())
         self._tell_state(entry)
         entry.story.put(moments.end_event, job, self._clock.wall_ns())
+        entry.observation.let_go()
 
     def _wait_ended(self, entry: Entry, attempt: int) -> None:
         """Tell the wait for `attempt` as a span, if there was one."""
