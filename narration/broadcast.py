@@ -62,12 +62,11 @@ class Broadcast:
         The others are brought up to date first. Then it is behind only if another thread has
         written meanwhile, and before them only if it waits for a sequence that is to come.
         """
-        if self._unwatch is None:
+        self._told()
+        if self._unwatch is None:  # there is nobody, or they all left just now
             # Watch before looking, so that what comes between the two is seen.
             self._unwatch = self._log.watch(self._told)
             self.cursor = self._log.next
-        else:
-            self._told()
         if sender.reader.cursor != self.cursor or self._log.forgotten:
             self._rest()
             return False
@@ -112,8 +111,8 @@ class Broadcast:
             for sender, write in list(self._members.items()):
                 try:
                     write(framed)
-                except Exception:  # noqa: BLE001 - one connection never stalls those behind it
-                    sender.failed()
+                except Exception as error:  # noqa: BLE001 - one never stalls those behind it
+                    sender.failed(error)
         if entries[-1].name == _END:
             for sender in list(self._members):
                 sender.reader.done = True

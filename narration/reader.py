@@ -142,10 +142,12 @@ class Reader:
         """The sequence that it reads next."""
         return self._cursor if self._broadcast is None else self._broadcast.cursor
 
-    @property
-    def behind(self) -> bool:
-        """Whether the log has something that it has not read."""
-        return self.cursor < self.log.next
+    def has_more(self) -> bool:
+        """Whether `pull` gives something, or ends, without anything new in the log."""
+        log = self.log
+        return (
+            self.cursor < log.next or self._stop is not None or log.ended or log.forgotten
+        ) and not self.done
 
     @property
     def wrote_at(self) -> float:

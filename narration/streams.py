@@ -10,14 +10,16 @@ import itertools
 import random
 import weakref
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from narration.broadcast import Broadcast
 from narration.log import NarrationLog
 from narration.reader import NoStreamCounters, Reader, StreamCounters
 from narration.resume import Position, StreamQuery
 from narration.transport import Sender
-from narration.view import View
+
+if TYPE_CHECKING:
+    from narration.view import View
 
 RETRY_MS: Final = 2000
 """Milliseconds after which a client comes back, at least; up to half as much again by jitter."""

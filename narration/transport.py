@@ -55,8 +55,12 @@ class Connection(Protocol):
         """
         ...
 
-    def give_back(self) -> None:
-        """The caller will not write any more; no watcher is told anything from now on."""
+    def complete_after(self, ended: "asyncio.Future[bool]") -> None:
+        """Let the application return now, and all that it holds for this request go.
+
+        The server ends the body when `ended` is true; if it is false, or cancelled, the connection
+        is cut off. From then on no watcher is told anything.
+        """
         ...
 
 
@@ -78,16 +82,19 @@ class Sender:
     those who are at the same place, for whom `Broadcast` reads and writes. When its connection
     takes no more it leaves them, keeping its place, and nothing is read for it: so the log may move
     past it, which its reader then tells as a gap.
+
+    `ended` is true when all was sent, and false when the stream was cut off: the connection was
+    lost (then it is `gone`), or `abort`. Whoever waits may also cancel it, and has to `close`.
     """
 
     __slots__ = (
         "_broadcast",
         "_closing",
-        "_ended",
         "_is_paused",
         "_loop",
         "_scheduled",
         "_solo",
+        "ended",
         "gone",
         "reader",
         "write",
@@ -99,26 +106,23 @@ class Sender:
         self.write: Write = _nowhere
         self._broadcast = broadcast
         self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[bool] = self._loop.create_future()
+        self.ended: asyncio.Future[bool] = self._loop.create_future()
         self._is_paused = False
         self._scheduled = False
         self._closing = False
         self._solo = False
 
-    async def run(self, write: Write) -> bool:
-        """Send until the reader is done, and the connection can take the end of the body.
-
-        False where the stream was cut off: the connection was lost (`gone`), or `abort`.
-        """
+    def begin(self, write: Write) -> None:
+        """Send until the reader is done, and the connection can take the end of the body."""
         self.write = write
         self.reader.sender = self
-        try:
-            self._pump()
-            return await self._ended
-        finally:
-            self._closing = True
-            self.reader.sender = None
-            self.leave()
+        self._pump()
+
+    def close(self) -> None:
+        """Send no more; may be called again."""
+        self._closing = True
+        self.reader.sender = None
+        self.leave()
 
     def paused(self) -> None:
         """Write nothing until `resumed`."""
@@ -152,9 +156,8 @@ class Sender:
 
     def beat(self) -> None:
         """Show that the connection lives, if nothing is under way on it."""
-        if self._closing or self._is_paused or self._scheduled:
-            return
-        self._send(self.reader.view.keep_alive)
+        if self._may_write() and not self._scheduled:
+            self._send(self.reader.view.keep_alive)
 
     def leave(self) -> None:
         """Stop waiting with others, or alone."""
@@ -166,35 +169,40 @@ class Sender:
     def _pump(self) -> None:
         """Send one batch; then another one in the next turn, or wait for the log."""
         self._scheduled = False
-        if self._closing or self._is_paused:
+        self.leave()  # whatever woke it: its place is its own while it reads
+        if not self._may_write():
             return
-        reader = self.reader
-        data = reader.pull()
+        data = self.reader.pull()
         if data:
             self._send(data)
-        if reader.done:
+        if self.reader.done:
             self.finish()
-        elif self._is_paused or self._closing:
-            return
-        elif reader.behind:
+        elif self._may_write():
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self.reader.has_more():
             self._schedule()
         elif not self._broadcast.join(self):
-            if reader.behind:
+            if self.reader.has_more():  # another thread writes
                 self._schedule()
-            elif not self._solo:  # it waits for a sequence that is to come
+            else:  # it waits for a sequence that is to come
                 self._solo = True
-                reader.watch(self._pump)
+                self.reader.watch(self._pump)
+
+    def _may_write(self) -> bool:
+        return not (self._closing or self._is_paused)
 
     def _send(self, data: bytes) -> None:
         self.reader.wrote_at = self._loop.time()
         try:
             self.write(chunk(data))
-        except Exception:
-            self.failed()
+        except Exception as error:  # noqa: BLE001 - as `Broadcast` does
+            self.failed(error)
 
-    def failed(self) -> None:
+    def failed(self, error: Exception) -> None:
         """A write has raised, which a transport does not do while its connection is there."""
-        _logger.exception("a connection could not be written to")
+        _logger.error("a connection could not be written to", exc_info=error)
         self.lost()
 
     def _schedule(self) -> None:
@@ -203,10 +211,9 @@ class Sender:
             self._loop.call_soon(self._pump)
 
     def _end(self, *, whole: bool) -> None:
-        self._closing = True
-        self.leave()
-        if not self._ended.done():
-            self._ended.set_result(whole)
+        self.close()
+        if not self.ended.done():
+            self.ended.set_result(whole)
 
 
 def _nowhere(_data: bytes) -> None:

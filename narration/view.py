@@ -158,10 +158,17 @@ def retry_line(retry_ms: int) -> bytes:
 def frames(view: View, log: NarrationLog, first: int, entries: Sequence[Entry]) -> Rendering:
     """As `render`, for who shares the bytes by other means: nothing is kept."""
     if view.format is Format.JSON:
+        # The hot path of a stream: no call for an entry that is shown as it is kept.
+        level, is_plain = view.level, view.mode is Mode.HUMAN
         shown = [
             b"id: %b\nevent: %b\ndata: %b\n\n"
-            % (log.event_id(sequence).encode(), entry.name.encode(), _phrased(view, entry))
-            for sequence, entry in _shown(view, first, entries)
+            % (
+                log.event_id(sequence).encode(),
+                entry.name.encode(),
+                entry.data if is_plain else _phrased(view, entry),
+            )
+            for sequence, entry in enumerate(entries, first)
+            if entry.level >= level
         ]
     elif view.format is Format.NDJSON:
         shown = [line + b"\n" for _, line in _lines(view, log, first, entries)]

@@ -17,7 +17,7 @@ from app.handlers.operation import Operation
 from app.settings import Settings
 
 GC_THRESHOLD: Final = 20_000
-"""Objects made since the last collection after which Python looks for cycles; its default is 700."""
+"""Objects made since the last collection after which Python looks for cycles; by default 700."""
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 

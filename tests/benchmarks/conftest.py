@@ -3,19 +3,19 @@
 `--bench-quick` makes every benchmark tiny: it proves that they work, its values mean nothing.
 """
 
+import gc
 import importlib.metadata
-import statistics
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from tests.benchmarks.figures import FIGURES, Measured
-from tests.benchmarks.measuring import Rounds
-from tests.benchmarks.servers import Nchan, nginx_version
+from tests.benchmarks.nchan import MISSING, Nchan, nginx_version
+from tests.benchmarks.recording import Record, Size
+from tests.benchmarks.servers import Tool
 from tests.benchmarks.table import as_markdown, as_text, last_saved
 
 FOLDER: Final = Path(".benchmarks")
@@ -26,8 +26,8 @@ PACKAGES: Final = (
     *("msgspec", "taskiq"),
 )
 
-T = TypeVar("T")
 _MEASURED: Final = pytest.StashKey[dict[str, Measured]]()
+_BEFORE: Final = pytest.StashKey[dict[str, Measured] | None]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,6 +42,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_MEASURED] = {}
+    comparing = config.getoption("bench_compare", default=False)
+    config.stash[_BEFORE] = last_saved(FOLDER) if comparing else None
 
 
 def pytest_benchmark_update_machine_info(
@@ -60,81 +62,47 @@ def pytest_terminal_summary(
     measured = config.stash[_MEASURED]
     if not measured:
         return
-    before = last_saved(FOLDER) if config.getoption("bench_compare") else None
+    before = config.stash[_BEFORE]
     terminalreporter.write_sep("=", "what it costs to be observed")
     terminalreporter.write_line(as_text(FIGURES, measured, before))
     if config.getoption("bench_quick"):
         terminalreporter.write_line("(the short form: these values mean nothing)")
-        return
-    FOLDER.mkdir(exist_ok=True)
-    (FOLDER / MARKDOWN).write_text(as_markdown(FIGURES, measured, before), encoding="utf-8")
+    elif before is None:
+        FOLDER.mkdir(exist_ok=True)
+        newest = {**last_saved(FOLDER), **measured}
+        (FOLDER / MARKDOWN).write_text(as_markdown(FIGURES, newest), encoding="utf-8")
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How much is done: all of it, or as little as shows that it works."""
-
-    quick: bool
-
-    def of(self, full: T, quick: T) -> T:
-        """The one that is asked for."""
-        return quick if self.quick else full
-
-
-class Record:
-    """Takes what a benchmark has found."""
-
-    def __init__(self, benchmark: BenchmarkFixture, measured: dict[str, Measured]) -> None:
-        self._benchmark = benchmark
-        self._measured = measured
-
-    def pair(self, key: str, rounds: Rounds, **extra: float | str) -> None:
-        """A figure with its reference."""
-        self._keep(
-            Measured(
-                key=key,
-                ours=statistics.median(rounds.ours),
-                reference=statistics.median(rounds.reference),
-                ratio=rounds.ratio,
-                rounds=len(rounds.ours),
-                extra=extra,
-            )
-        )
-
-    def value(self, key: str, values: list[float], **extra: float | str) -> None:
-        """A figure that has no reference."""
-        ours = statistics.median(values)
-        self._keep(Measured(key=key, ours=ours, rounds=len(values), extra=extra))
-
-    def _keep(self, measured: Measured) -> None:
-        self._measured[measured.key] = measured
-        self._benchmark.extra_info["figure"] = asdict(measured)
+@pytest.fixture(scope="session", autouse=True)
+def _own_heap_only() -> None:
+    """Keep what the test runner holds out of garbage collection; what is measured comes later."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Record:
-    """Where a benchmark puts its figure."""
+    """What measures a benchmark's figure, and keeps it."""
     return Record(benchmark, request.config.stash[_MEASURED])
 
 
 @pytest.fixture(scope="session")
 def size(request: pytest.FixtureRequest) -> Size:
     """How much is to be done."""
-    return Size(bool(request.config.getoption("bench_quick")))
+    return Size(bool(request.config.getoption("bench_quick", default=False)))
 
 
 @pytest.fixture(scope="session")
-def nchan() -> Iterator[Callable[[], Nchan]]:
+def nchan() -> Iterator[Nchan]:
     """A running nginx with nchan; skips where it is not installed."""
-    started: list[Nchan] = []
+    if nginx_version() == MISSING:
+        pytest.skip("the reference is not installed: apt-get install nginx libnginx-mod-nchan")
+    with Nchan() as started:
+        yield started
 
-    def running() -> Nchan:
-        if nginx_version() == "–":
-            pytest.skip("the reference is not installed: apt-get install nginx libnginx-mod-nchan")
-        if not started:
-            started.append(Nchan())
-        return started[0]
 
-    yield running
-    for each in started:
-        each.close()
+@pytest.fixture
+def client() -> Iterator[Tool]:
+    """A load generator."""
+    with Tool("client") as started:
+        yield started

@@ -1,5 +1,6 @@
-"""The reference of a POST: a FastAPI endpoint with the same model that answers 202, on the same
-server. With `--traced` it has the same instrumentation, set up in the same way.
+"""The reference of a POST: a FastAPI endpoint with the same model, which answers 202.
+
+Its server is set up as ours. With `--traced` it has the same instrumentation, by the same function.
 """
 
 import sys
@@ -15,8 +16,9 @@ from app.jobs.submission import Submission
 
 def main() -> None:
     """Serve on a free port, until told to stop."""
-    off = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
-    app = FastAPI(telemetry=off)
+    app = FastAPI(
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+    )
 
     @app.post("/v1/jobs", status_code=202)
     async def submit(submission: Submission) -> dict[str, str]:
@@ -26,12 +28,16 @@ def main() -> None:
         instrument(app, TracerProvider())
     sockets = listen("127.0.0.1", 0)
 
+    def ready() -> None:
+        sys.stdout.write(f"listening on {address_of(sockets[0])}\n")
+        sys.stdout.flush()
+
     async def drain() -> None:
         """Nothing runs on."""
 
     server = Server(
         configuration(app),
-        ready=lambda: print(f"listening on {address_of(sockets[0])}", flush=True),
+        ready=ready,
         drain=drain,
         abort=lambda: None,
     )

@@ -5,7 +5,7 @@ throws away what it is sent. Neither knows how it is timed: a round runs so many
 """
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -21,7 +21,9 @@ from app.service import Narrator
 from app.settings import Settings
 from narration.resume import StreamQuery
 from narration.sse import stream_response
+from narration.transport import EXTENSION, Connection, Watcher, Write
 from telemetry.names import Start
+from tests.benchmarks.servers import HOST
 from tests.benchmarks.works import EVENTS, LIBRARY, one_job, provider, say
 
 BATCH: Final = 20
@@ -31,24 +33,26 @@ ROOM: Final = 1_000_000
 """Jobs that may wait or be kept: more than there ever are."""
 
 _QUERY: Final = StreamQuery()
-_REQUEST: Final = {"type": "http", "method": "GET", "path": "/", "headers": []}
 
 
-@operation
-async def noop() -> None:
-    """Do nothing."""
+def operations(tracer: trace.Tracer) -> list[Callable[..., Any]]:
+    """What is run; `tracer` is the one of the handlers' own code."""
 
+    @operation
+    async def noop() -> None:
+        """Do nothing."""
 
-@operation
-async def ten_events() -> None:
-    """Ten events with two attributes each, on the span of the attempt."""
-    say(trace.get_current_span(), EVENTS)
+    @operation
+    async def ten_events() -> None:
+        """Ten events with two attributes each, on the span of the attempt."""
+        say(trace.get_current_span(), EVENTS)
 
+    @operation
+    async def own_spans() -> None:
+        """The same in the innermost of three spans."""
+        one_job(tracer, None)
 
-@operation
-async def own_spans() -> None:
-    """The same in the innermost of three spans."""
-    one_job(trace.get_tracer(LIBRARY), None)
+    return [noop, ten_events, own_spans]
 
 
 class Ours:
@@ -57,10 +61,12 @@ class Ours:
     def __init__(self, tracer_provider: TracerProvider | None, **settings: Any) -> None:
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._stack = AsyncExitStack()
+        library = trace.get_tracer(LIBRARY, tracer_provider=tracer_provider)
         self.narrator = Narrator(
-            [noop, ten_events, own_spans],
+            operations(library),
             settings=Settings(queue_limit=ROOM, **settings),
             tracer_provider=tracer_provider,
+            bound=HOST,  # as `narrator serve` has it: mounted ones take another road to readers
         )
         self._runner.run(self._stack.enter_async_context(self.narrator.running()))
 
@@ -98,7 +104,10 @@ class Ours:
     async def _read(self, job_id: str) -> None:
         engine = self.narrator.engine
         response = stream_response(engine.log(job_id), _QUERY, engine.streams)
-        await response(dict(_REQUEST), _never, _nowhere)
+        connection = _Connected()
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        await response({**scope, "extensions": {EXTENSION: connection}}, _never, _nowhere)
+        assert await connection.ended
 
 
 class Taskiq:
@@ -143,4 +152,18 @@ async def _never() -> _Message:
 
 
 async def _nowhere(_message: _Message) -> None:
-    """A connection that is always ready."""
+    """What is sent is thrown away."""
+
+
+class _Connected(Connection):
+    """A connection that is always ready, offered as our server offers it."""
+
+    ended: asyncio.Future[bool]
+
+    def take(self, scope: _Message, watcher: Watcher) -> Write:
+        """What is written is thrown away."""
+        return lambda _data: None
+
+    def complete_after(self, ended: asyncio.Future[bool]) -> None:
+        """The response is over then."""
+        self.ended = ended

@@ -4,13 +4,14 @@ The order is the order of the table. What a figure is in detail stands in the RE
 file; how it is measured, in the test that names its key.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 MICROSECONDS: Final = "µs"
 MILLISECONDS: Final = "ms"
 KILOBYTES: Final = "KB"
 PER_SECOND: Final = "/s"
+NONE: Final = "none"
 S_PER_MILLION: Final = "s/M"
 """CPU seconds of the server per million deliveries."""
 
@@ -44,7 +45,7 @@ class Figure:
     key: str
     name: str
     unit: str
-    reference: str = "–"
+    reference: str = NONE
     goal: Goal | None = None
 
 
@@ -52,16 +53,14 @@ class Figure:
 class Measured:
     """What was found: medians in the figure's unit, the ratio of each round to its reference.
 
-    Without a reference both `reference` and `ratio` are None. `extra` is kept with the saved run
-    and not shown.
+    Without a reference both `reference` and `ratio` are None.
     """
 
     key: str
     ours: float
     reference: float | None = None
     ratio: float | None = None
-    rounds: int = 1
-    extra: dict[str, float | str] = field(default_factory=dict)
+    rounds: int
 
 
 def _at_most(bound: float) -> Goal:
@@ -171,6 +170,7 @@ FIGURES: Final = (
     ),
     _switched("off-reader", "no reader"),
     _switched("off-tracing", "tracing off"),
+    _switched("off-fast-events", "fast_events off"),
     Figure(
         key="throughput",
         name="narrated jobs, 3 spans + 10 events each",
@@ -201,7 +201,7 @@ FIGURES: Final = (
     _stream("100", "100 readers of one job", 1.0),
     _stream("1000", "1,000 readers of one job", 1.0),
     _stream("5000", "5,000 readers of one job", 1.0),
-    _stream("500x2", "500 jobs × 2 readers", 1.0),
+    _stream("500x2", "500 jobs of 2 readers each", 1.0),
     _stream("bursts", "1,000 readers, bursts of 16", 0.2),
     Figure(
         key="latency",

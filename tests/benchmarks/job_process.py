@@ -12,17 +12,16 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from opentelemetry.context import Context
+import uvloop
 
-from narration.log import NarrationLog
 from narration.reader import Reader
 from narration.resume import StreamQuery
 from tests.benchmarks.engines import ROOM, Ours
 from tests.benchmarks.works import Stories, say
 
+Work = Callable[[int], None]
+
 LOG_EVENTS: Final = 200_000
-MESSAGES: Final = 200
-"""Of one round on the log."""
 
 
 class Bench:
@@ -30,53 +29,58 @@ class Bench:
 
     def __init__(self) -> None:
         self._ours = Ours(None, retention_jobs=ROOM, retention_bytes=1 << 40)
-        self._things: dict[str, Callable[[int], None]] = {
-            "job": lambda count: self._ours.run(count, "ten_events"),
-            "submit": self._ours.wait,
-            "emit": self._emit,
-            "read": self._read,
-        }
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self._told = Stories(log_events=LOG_EVENTS)
+        self._runner.run(self._bind())
+        self._context, self._log = self._told.open()
 
     def hold(self, jobs: int, messages: int) -> None:
         """Keep so many jobs, half of them finished and half waiting; and a log so long."""
         self._ours.run(jobs // 2, "noop", batch=10)
         self._ours.wait(jobs // 2)
-        self._told = Stories(log_events=LOG_EVENTS)
-        self._story: tuple[Context, NarrationLog] = self._told.open()
-        self._emit(messages)
+        self.emit(messages)
 
     def run(self, what: str, count: int) -> float:
-        """CPU microseconds of each of `count` things."""
+        """CPU microseconds of each of `count` things: `job`, `submit`, `emit` or `read`."""
+        work: Work = getattr(self, what)
         began = time.process_time()
-        self._things[what](count)
+        work(count)
         return (time.process_time() - began) / count * 1e6
 
     def close(self) -> None:
         """Stop."""
+        self._runner.close()
         self._ours.close()
 
-    def _emit(self, messages: int) -> None:
-        async def main() -> None:
-            self._told.bind()
-            self._say(messages)
+    def job(self, count: int) -> None:
+        """Run jobs of ten events."""
+        self._ours.run(count, "ten_events")
 
-        asyncio.run(main())
+    def submit(self, count: int) -> None:
+        """Submit jobs that wait."""
+        self._ours.wait(count)
 
-    def _read(self, messages: int) -> None:
-        async def main() -> None:
-            self._told.bind()
-            log = self._story[1]
-            reader = Reader(log, StreamQuery(from_=log.next))
+    def emit(self, messages: int) -> None:
+        """Put messages into the log."""
+        self._runner.run(self._say(messages, lambda: None))
+
+    def read(self, messages: int) -> None:
+        """The same, each read by one reader at once."""
+        reader = Reader(self._log, StreamQuery(from_=self._log.next))
+
+        def pull() -> None:
+            assert reader.pull()
+
+        self._runner.run(self._say(messages, pull))
+
+    async def _say(self, messages: int, after_each: Callable[[], None]) -> None:
+        with self._told.tracer.start_as_current_span("talk", self._context) as span:
             for _ in range(messages):
-                self._say(1)
-                assert reader.pull()
+                say(span, 1)
+                after_each()
 
-        asyncio.run(main())
-
-    def _say(self, messages: int) -> None:
-        context, _ = self._story
-        with self._told.tracer.start_as_current_span("talk", context) as span:
-            say(span, messages)
+    async def _bind(self) -> None:
+        self._told.bind()
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 It knows neither what is measured nor in which unit. Each of the two is a function that gives one
 value; the order changes from round to round (ours first, ours last), so that a drift of the machine
-does not favour one. Garbage collection is on, and the same for both: what the test runner itself
-holds is frozen out of it, and what the other one left is collected before a round, untimed.
+does not favour one. Garbage collection is on: what the other one left is collected before a round,
+untimed, and what a round itself makes the collector do is its own cost.
 """
 
 import gc
@@ -60,19 +60,14 @@ def in_turn(
             measure(reference)
         turn += 1
 
-    gc.collect()
-    gc.freeze()
-    try:
-        untyped: Any = benchmark  # its methods have no types
-        untyped.pedantic(
-            lambda: measure(ours),
-            setup=before,
-            teardown=after,
-            rounds=rounds,
-            warmup_rounds=warmup,
-        )
-    finally:
-        gc.unfreeze()
+    untyped: Any = benchmark  # its methods have no types
+    untyped.pedantic(
+        lambda: measure(ours),
+        setup=before,
+        teardown=after,
+        rounds=rounds,
+        warmup_rounds=warmup,
+    )
     return Rounds(ours=values[ours][warmup:], reference=values[reference][warmup:])
 
 

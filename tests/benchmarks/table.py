@@ -12,6 +12,7 @@ from tests.benchmarks.figures import BY_KEY, Figure, Measured
 
 HEAD = ("figure", "ours", "reference", "value", "ratio", "goal", "")
 COMPARED = ("before", "change")
+NOTHING = "-"
 
 
 def as_text(
@@ -80,8 +81,8 @@ def _row(figure: Figure, found: Measured) -> list[str]:
         figure.name,
         _number(found.ours, figure.unit),
         figure.reference,
-        "–" if found.reference is None else _number(found.reference, figure.unit),
-        "–" if found.ratio is None else f"{found.ratio:.2f}",
+        NOTHING if found.reference is None else _number(found.reference, figure.unit),
+        NOTHING if found.ratio is None else f"{found.ratio:.2f}",
         "published" if goal is None else str(goal),
         verdict,
     ]
@@ -91,9 +92,9 @@ def _missed(figure: Figure, value: float) -> str:
     goal = figure.goal
     assert goal is not None
     if goal.at_most is not None:
-        return f"MISSED, {value / goal.at_most:.2f} × the goal"
+        return f"MISSED, {value / goal.at_most:.2f} of the goal"
     assert goal.at_least is not None
-    return f"MISSED, {value / goal.at_least:.2f} × the goal"
+    return f"MISSED, {value / goal.at_least:.2f} of the goal"
 
 
 def _bounded(found: Measured) -> float:
@@ -103,7 +104,7 @@ def _bounded(found: Measured) -> float:
 
 def _change(found: Measured, before: Measured | None) -> list[str]:
     if before is None:
-        return ["–", "–"]
+        return [NOTHING, NOTHING]
     now, then = _bounded(found), _bounded(before)
     return [f"{then:.2f}", f"{(now / then - 1) * 100:+.0f} %"]
 

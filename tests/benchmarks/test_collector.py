@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
 
-from tests.benchmarks.conftest import Record, Size
-from tests.benchmarks.measuring import Measure, Rounds, in_turn
+from tests.benchmarks.measuring import Measure
+from tests.benchmarks.recording import Record, Size
 from tests.benchmarks.servers import Tool
 from tests.telemetry.otlp_receiver import Mode, OtlpReceiver
 
@@ -15,31 +14,38 @@ JOBS = 200
 """Of one round; their spans fill the exporter's batch more than once."""
 
 
+@pytest.fixture(scope="module")
+def healthy() -> Iterator[Tool]:
+    """A process whose spans arrive."""
+    with exporting(Mode.HEALTHY) as started:
+        yield started
+
+
 @pytest.mark.parametrize("mode", [Mode.HANG, Mode.REFUSE, Mode.ERROR])
 def test_a_collector_that_fails_beside_a_healthy_one(
-    benchmark: BenchmarkFixture, record: Record, size: Size, mode: Mode
+    record: Record, size: Size, healthy: Tool, mode: Mode
 ) -> None:
-    with exporting(mode) as failing, exporting(Mode.HEALTHY) as healthy:
-        found = compared(benchmark, failing, healthy, size)
-
-    record.pair(f"collector-{mode}", found)
-
-
-def test_a_healthy_collector_beside_none(
-    benchmark: BenchmarkFixture, record: Record, size: Size
-) -> None:
-    with exporting(Mode.HEALTHY) as healthy, Tool("job_process") as alone:
-        found = compared(benchmark, healthy, alone, size)
-
-    record.pair("collector-healthy", found)
-
-
-def compared(benchmark: BenchmarkFixture, ours: Tool, reference: Tool, size: Size) -> Rounds:
-    """Both, in turn."""
     count = size.of(JOBS, 20)
-    return in_turn(
-        benchmark, job_us(ours, count), job_us(reference, count), rounds=size.of(15, 1), warmup=2
-    )
+    with exporting(mode) as failing:
+        record.pair(
+            f"collector-{mode}",
+            job_us(failing, count),
+            job_us(healthy, count),
+            rounds=size.of(15, 1),
+            warmup=2,
+        )
+
+
+def test_a_healthy_collector_beside_none(record: Record, size: Size, healthy: Tool) -> None:
+    count = size.of(JOBS, 20)
+    with Tool("job_process") as alone:
+        record.pair(
+            "collector-healthy",
+            job_us(healthy, count),
+            job_us(alone, count),
+            rounds=size.of(15, 1),
+            warmup=2,
+        )
 
 
 @contextmanager

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from pytest_benchmark.fixture import BenchmarkFixture
 
-from tests.benchmarks.conftest import Record, Size
-from tests.benchmarks.measuring import Rounds, cpu_each, in_turn
+from tests.benchmarks.measuring import Measure, cpu_each
+from tests.benchmarks.recording import Record, Size
 from tests.benchmarks.works import EVENTS, LIBRARY, Stories, Work, one_job, provider, say
 
 REPEATS = 500
@@ -31,14 +30,7 @@ def spans(tracer: trace.Tracer, context: Context) -> None:
         tracer.start_span("work", context, attributes={"number": number, "name": "barn"}).end()
 
 
-def jobs(tracer: trace.Tracer, context: Context) -> None:
-    """The work of one job."""
-    one_job(tracer, context)
-
-
-def test_one_event_on_the_thread_of_a_job(
-    benchmark: BenchmarkFixture, record: Record, size: Size
-) -> None:
+def test_one_event_on_the_thread_of_a_job(record: Record, size: Size) -> None:
     """Its own CPU time; what it hands over is told on the loop, which runs meanwhile."""
     bare, told = provider().get_tracer(LIBRARY), Stories()
     with loop_elsewhere() as loop:
@@ -46,67 +38,69 @@ def test_one_event_on_the_thread_of_a_job(
         context, log = told.open()
 
         def ours() -> float:
+            before = log.next
             found = cpu_each(lambda: events(told.tracer, context), REPEATS, time.thread_time)()
             call(loop, lambda: None)  # all of it has been told
+            assert log.next - before == REPEATS + 2  # nothing was dropped
             return found
 
         reference = cpu_each(lambda: events(bare, Context()), REPEATS, time.thread_time)
-        found = in_turn(benchmark, ours, reference, rounds=size.of(200, 2))
-        stored = log.next - 1
-
-    record.pair("emit-thread", found)
-    assert stored == (REPEATS + 2) * (len(found.ours) + 1)  # nothing was dropped
+        record.pair("emit-thread", ours, reference, rounds=size.of(200, 2))
 
 
-def test_one_event_until_it_is_in_the_log(
-    benchmark: BenchmarkFixture, record: Record, size: Size
-) -> None:
-    found, stored = on_the_loop(benchmark, events, rounds=size.of(200, 2))
+def test_one_event_until_it_is_in_the_log(record: Record, size: Size) -> None:
+    stored = on_the_loop(record, "emit-encoded", events, count=REPEATS, rounds=size.of(200, 2))
 
-    record.pair("emit-encoded", found)
     assert stored == REPEATS + 2
 
 
-def test_one_span(benchmark: BenchmarkFixture, record: Record, size: Size) -> None:
-    found, stored = on_the_loop(benchmark, spans, rounds=size.of(100, 2))
+def test_one_span(record: Record, size: Size) -> None:
+    stored = on_the_loop(record, "span", spans, count=REPEATS, rounds=size.of(100, 2))
 
-    record.pair("span", found)
     assert stored == 2 * REPEATS
 
 
-def test_the_work_of_one_job(benchmark: BenchmarkFixture, record: Record, size: Size) -> None:
-    found, stored = on_the_loop(benchmark, jobs, rounds=size.of(200, 2), stories=50)
+def test_the_work_of_one_job(record: Record, size: Size) -> None:
+    stored = on_the_loop(record, "work", one_job, stories=50, count=50, rounds=size.of(200, 2))
 
-    record.pair("work", found)
     assert stored == EVENTS + 2 * 3
 
 
 def on_the_loop(
-    benchmark: BenchmarkFixture, work: Work, *, rounds: int, stories: int = 1
-) -> tuple[Rounds, int]:
-    """Measure `work` on the loop's thread, told and bare; and how much one story has kept of it.
+    record: Record, key: str, work: Work, *, count: int, rounds: int, stories: int = 1
+) -> int:
+    """Measure `work` on the loop's thread, told and bare; how much a story has kept of it.
 
-    A round tells `stories` stories, which are opened before its clock starts.
+    A round tells `stories` stories, opened before its clock starts, and does `count` things.
     """
     bare, told, kept = provider().get_tracer(LIBRARY), Stories(), 0
-    count = stories if stories > 1 else REPEATS
 
     def ours() -> float:
         nonlocal kept
         opened = [told.open() for _ in range(stories)]
-        found = cpu_each(lambda: [work(told.tracer, each) for each, _ in opened], count)()
+        found = cpu_each(lambda: each_of([context for context, _ in opened]), count)()
         kept = opened[-1][1].next - 1
         return found
 
-    def reference() -> None:
-        for _ in range(stories):
-            work(bare, Context())
+    def each_of(contexts: list[Context]) -> None:
+        for context in contexts:
+            work(told.tracer, context)
 
-    async def measure() -> Rounds:
+    def reference() -> Measure:
+        contexts = [Context()] * stories
+
+        def bare_work() -> None:
+            for context in contexts:
+                work(bare, context)
+
+        return cpu_each(bare_work, count)
+
+    async def measure() -> None:
         told.bind()
-        return in_turn(benchmark, ours, cpu_each(reference, count), rounds=rounds, warmup=3)
+        record.pair(key, ours, reference(), rounds=rounds, warmup=3)
 
-    return asyncio.run(measure()), kept
+    asyncio.run(measure())
+    return kept
 
 
 @contextmanager

@@ -8,15 +8,14 @@ from contextlib import closing
 
 import pytest
 from opentelemetry.context import Context
-from pytest_benchmark.fixture import BenchmarkFixture
 
-from tests.benchmarks.conftest import Record, Size
 from tests.benchmarks.engines import BATCH, Ours, Taskiq
-from tests.benchmarks.measuring import Measure, Rounds, cpu_each, in_turn
+from tests.benchmarks.measuring import Measure, cpu_each
+from tests.benchmarks.recording import Record, Size
 from tests.benchmarks.works import LIBRARY, one_job, provider
 
-JOBS = 60
-"""Of one round."""
+JOBS = 600
+"""Of one round: enough that each has a collection of the whole heap, which few would not have."""
 
 WARM = 1200
 """Jobs before the first round: more than are kept, so that each job also makes one be forgotten."""
@@ -30,88 +29,95 @@ def ours(size: Size) -> Iterator[Ours]:
         yield running
 
 
+@pytest.fixture
+def untraced(size: Size, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ours]:
+    """The same without tracing, as OpenTelemetry's own switch has it."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    with closing(Ours(provider())) as running:
+        monkeypatch.undo()
+        running.run(size.of(WARM, BATCH), "ten_events")
+        yield running
+
+
 @pytest.mark.parametrize(
     ("key", "operation", "readers"),
     [("job", "ten_events", 1), ("job-unread", "ten_events", 0), ("job-own-spans", "own_spans", 1)],
 )
 def test_the_whole_job(
-    benchmark: BenchmarkFixture,
-    record: Record,
-    size: Size,
-    ours: Ours,
-    key: str,
-    operation: str,
-    readers: int,
+    record: Record, size: Size, ours: Ours, *, key: str, operation: str, readers: int
 ) -> None:
     count = size.of(JOBS, BATCH)
-    job = cpu_each(lambda: ours.run(count, operation, readers=readers), count)
 
-    found = in_turn(benchmark, job, bare(count), rounds=size.of(40, 1))
+    record.pair(
+        key, jobs(ours, operation, count, readers=readers), by_hand(count), rounds=size.of(12, 1)
+    )
 
-    record.pair(key, found)
 
-
-def test_without_a_reader(
-    benchmark: BenchmarkFixture, record: Record, size: Size, ours: Ours
-) -> None:
+def test_without_a_reader(record: Record, size: Size, ours: Ours) -> None:
     count = size.of(JOBS, BATCH)
-    unread = cpu_each(lambda: ours.run(count, "ten_events"), count)
-    read = cpu_each(lambda: ours.run(count, "ten_events", readers=1), count)
 
-    found = in_turn(benchmark, unread, read, rounds=size.of(30, 1))
+    record.pair(
+        "off-reader",
+        jobs(ours, "ten_events", count),
+        jobs(ours, "ten_events", count, readers=1),
+        rounds=size.of(10, 1),
+    )
 
-    record.pair("off-reader", found)
 
-
-def test_with_tracing_off(
-    benchmark: BenchmarkFixture,
-    record: Record,
-    size: Size,
-    ours: Ours,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As OpenTelemetry's own switch has it; `narrate` would still be told, span events are not."""
+def test_with_tracing_off(record: Record, size: Size, ours: Ours, untraced: Ours) -> None:
+    """What `narrate` says would still be told; the events of spans that do not exist are not."""
     count = size.of(JOBS, BATCH)
-    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    with closing(Ours(provider())) as untraced:
-        monkeypatch.undo()
-        untraced.run(size.of(WARM, BATCH), "ten_events", readers=1)
-        off = cpu_each(lambda: untraced.run(count, "ten_events", readers=1), count)
-        on = cpu_each(lambda: ours.run(count, "ten_events", readers=1), count)
-        found = in_turn(benchmark, off, on, rounds=size.of(30, 1))
 
-    record.pair("off-tracing", found)
+    record.pair(
+        "off-tracing",
+        jobs(untraced, "ten_events", count, readers=1),
+        jobs(ours, "ten_events", count, readers=1),
+        rounds=size.of(10, 1),
+    )
 
 
-def test_narrated_jobs_beside_traced_ones(
-    benchmark: BenchmarkFixture, record: Record, size: Size, ours: Ours
-) -> None:
-    count = size.of(100, BATCH)
+def test_without_the_fast_road(record: Record, size: Size, ours: Ours) -> None:
+    """Each event's attributes are cleaned by the SDK, as without narration."""
+    count = size.of(JOBS, BATCH)
+    with closing(Ours(provider(), fast_events=False)) as slower:
+        slower.run(size.of(WARM, BATCH), "ten_events")
+        record.pair(
+            "off-fast-events",
+            jobs(slower, "ten_events", count, readers=1),
+            jobs(ours, "ten_events", count, readers=1),
+            rounds=size.of(10, 1),
+        )
+
+
+def test_narrated_jobs_beside_traced_ones(record: Record, size: Size, ours: Ours) -> None:
+    count = size.of(JOBS, BATCH)
     with closing(Taskiq(traced=True)) as taskiq:
-        narrated = cpu_each(lambda: ours.run(count, "ten_events"), count)
-        traced = cpu_each(lambda: taskiq.run(count), count)
-        found = in_turn(benchmark, narrated, traced, rounds=size.of(40, 1))
-
-    record.pair("throughput", per_second(found))
-
-
-def test_jobs_that_do_nothing(
-    benchmark: BenchmarkFixture, record: Record, size: Size, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    count = size.of(100, BATCH)
-    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    with closing(Ours(provider())) as ours, closing(Taskiq(traced=False)) as taskiq:
-        monkeypatch.undo()
-        ours.run(size.of(WARM, BATCH), "noop")
-        unobserved = cpu_each(lambda: ours.run(count, "noop"), count)
-        plain = cpu_each(lambda: taskiq.run(count), count)
-        found = in_turn(benchmark, unobserved, plain, rounds=size.of(40, 1))
-
-    record.pair("throughput-noop", per_second(found))
+        record.pair(
+            "throughput",
+            per_second(jobs(ours, "ten_events", count)),
+            per_second(cpu_each(lambda: taskiq.run(count), count)),
+            rounds=size.of(10, 1),
+        )
 
 
-def bare(count: int) -> Measure:
-    """Three spans and ten events by hand, `count` times."""
+def test_jobs_that_do_nothing(record: Record, size: Size, untraced: Ours) -> None:
+    count = size.of(JOBS, BATCH)
+    with closing(Taskiq(traced=False)) as taskiq:
+        record.pair(
+            "throughput-noop",
+            per_second(jobs(untraced, "noop", count)),
+            per_second(cpu_each(lambda: taskiq.run(count), count)),
+            rounds=size.of(10, 1),
+        )
+
+
+def jobs(engine: Ours, operation: str, count: int, *, readers: int = 0) -> Measure:
+    """CPU microseconds of one job of `count`."""
+    return cpu_each(lambda: engine.run(count, operation, readers=readers), count)
+
+
+def by_hand(count: int) -> Measure:
+    """Three spans and ten events without a job, `count` times."""
     tracer = provider().get_tracer(LIBRARY)
 
     def work() -> None:
@@ -121,8 +127,6 @@ def bare(count: int) -> Measure:
     return cpu_each(work, count)
 
 
-def per_second(found: Rounds) -> Rounds:
-    """Jobs per CPU second, from microseconds each: one core, and no noise of other processes."""
-    return Rounds(
-        ours=[1e6 / each for each in found.ours], reference=[1e6 / each for each in found.reference]
-    )
+def per_second(each_us: Measure) -> Measure:
+    """How many in one CPU second: on one core, whatever else the machine does."""
+    return lambda: 1e6 / each_us()

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from statistics import median
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
 
-from tests.benchmarks.conftest import Record, Size
 from tests.benchmarks.engines import ROOM
-from tests.benchmarks.measuring import Measure, in_turn
+from tests.benchmarks.measuring import Measure
+from tests.benchmarks.recording import Record, Size
 from tests.benchmarks.servers import Endpoint, Narrator, Server, Tool
 
 CONNECTIONS = 16
@@ -25,13 +24,6 @@ BODY = json.dumps(
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Tool]:
-    """The load generator."""
-    with Tool("client") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def narrator() -> Iterator[Narrator]:
     """A server that takes as many jobs as come."""
     with Narrator(queue_limit=ROOM) as started:
@@ -40,27 +32,20 @@ def narrator() -> Iterator[Narrator]:
 
 @pytest.mark.parametrize(("key", "traced"), [("post", True), ("post-bare", False)])
 def test_jobs_taken_per_second(
-    benchmark: BenchmarkFixture,
-    record: Record,
-    size: Size,
-    client: Tool,
-    narrator: Narrator,
-    key: str,
-    traced: bool,
+    record: Record, size: Size, client: Tool, narrator: Narrator, key: str, *, traced: bool
 ) -> None:
     requests = size.of(1500, 50)
-    used: dict[str, list[float]] = {"narrator": [], "endpoint": []}
-    with ExitStack() as stack:
-        endpoint = stack.enter_context(Endpoint(traced=traced))
-        found = in_turn(
-            benchmark,
-            posts(client, narrator, requests, used["narrator"]),
-            posts(client, endpoint, requests, used["endpoint"]),
+    narrator_s: list[float] = []
+    endpoint_s: list[float] = []
+    with Endpoint(traced=traced) as endpoint:
+        record.pair(
+            key,
+            posts(client, narrator, requests, narrator_s),
+            posts(client, endpoint, requests, endpoint_s),
             rounds=size.of(9, 1),
         )
 
-    spent = {f"{name}_cpu_us": sum(each) / len(each) * 1e6 for name, each in used.items()}
-    record.pair(key, found, **spent)
+    record.beside(cpu_s_of_ours=median(narrator_s), cpu_s_of_the_reference=median(endpoint_s))
 
 
 def posts(client: Tool, server: Server, requests: int, used_s: list[float]) -> Measure:

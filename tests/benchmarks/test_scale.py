@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
 
-from tests.benchmarks.conftest import Record, Size
-from tests.benchmarks.measuring import Measure, in_turn
+from tests.benchmarks.measuring import Measure
+from tests.benchmarks.recording import Record, Size
 from tests.benchmarks.servers import Tool
 
 COUNTS = {"job": 40, "submit": 100, "emit": 500, "read": 300}
@@ -31,15 +30,13 @@ def empty() -> Iterator[Tool]:
 
 @pytest.mark.parametrize("what", COUNTS)
 def test_a_full_server_beside_an_empty_one(
-    benchmark: BenchmarkFixture, record: Record, size: Size, full: Tool, empty: Tool, what: str
+    record: Record, size: Size, full: Tool, empty: Tool, what: str
 ) -> None:
     count = size.of(COUNTS[what], 20)
 
-    found = in_turn(
-        benchmark, each(full, what, count), each(empty, what, count), rounds=size.of(25, 1)
+    record.pair(
+        f"scale-{what}", each(full, what, count), each(empty, what, count), rounds=size.of(25, 1)
     )
-
-    record.pair(f"scale-{what}", found)
 
 
 def each(process: Tool, what: str, count: int) -> Measure:

@@ -36,7 +36,7 @@ def say(span: trace.Span, count: int) -> None:
         span.add_event("step", {"number": number, "name": "barn"})
 
 
-def one_job(tracer: trace.Tracer, context: Context) -> None:
+def one_job(tracer: trace.Tracer, context: Context | None) -> None:
     """Three spans, one in another, with two attributes each, and ten events in the innermost."""
     with (
         tracer.start_as_current_span("order", context, attributes={"number": 1, "name": "barn"}),

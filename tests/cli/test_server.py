@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.server import MAX_HEAD_BYTES, address_of, listen
+from app.cli.protocol import MAX_HEAD_BYTES
+from app.cli.server import address_of, listen
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 30

@@ -61,16 +61,16 @@ def test_the_oldest_goes_when_they_hold_too_much() -> None:
     async def test(bench: Bench) -> None:
         jobs = []
         for _ in range(4):
-            jobs.append(bench.submit("talk", {"chunks": 40}))
+            jobs.append(bench.submit("talk", {"chunks": 400}))
             await bench.ended(jobs[-1])
 
         assert _kept(bench) == jobs[-2:]
-        assert 2 * 40_000 < bench.metric(MetricName.RETAINED_BYTES) < 140_000
-        large = bench.submit("talk", {"chunks": 400})
+        assert 800_000 < bench.metric(MetricName.RETAINED_BYTES) < 1_300_000
+        large = bench.submit("talk", {"chunks": 4000})
         await bench.ended(large)
         assert _kept(bench) == [large]  # it could not be read once otherwise
 
-    run(test, talk, retention_bytes=140_000)
+    run(test, talk, retention_bytes=1_300_000)
 
 
 def test_params_result_and_checkpoint_count_as_memory() -> None:

@@ -16,7 +16,7 @@ class Wire:
 
     reader: Reader
     sender: Sender
-    running: asyncio.Task[bool]
+    running: asyncio.Future[bool]
     written: list[bytes] = field(default_factory=list)
     room: int | None = None
     """How many writes it takes before it says that its buffer is full; None: any number."""
@@ -71,19 +71,20 @@ def connect(
     *,
     room: int | None = None,
 ) -> Wire:
-    """A new reader of `log` with its connection; it is written to from the next turn on."""
+    """A new reader of `log` with its connection; what is there is written to it at once."""
     query = query or StreamQuery()
     reader = streams.open(log, query, resolve(log, query))
     streams.attach(reader)
     sender = streams.sender(reader)
 
-    async def run() -> bool:
-        try:
-            return await sender.run(wire.write)
-        finally:
-            streams.detach(reader)
+    wire = Wire(reader, sender, sender.ended, room=room)
 
-    wire = Wire(reader, sender, asyncio.ensure_future(run()), room=room)
+    def over(_ended: object) -> None:
+        sender.close()
+        streams.detach(reader)
+
+    sender.ended.add_done_callback(over)
+    sender.begin(wire.write)
     return wire
 
 
