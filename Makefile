@@ -23,8 +23,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' \
-		| while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
+		| while IFS="$$(printf '\t')" read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 setup: $(STAMP) ## make .venv with everything in it, .venv/bin/narrator included
 
@@ -67,6 +67,10 @@ bench: $(STAMP) ## measure what it costs to be observed, print and save the tabl
 .PHONY: bench-compare
 bench-compare: $(STAMP) ## measure again, beside the run that was saved last; this one is not saved
 	$(BENCH) --bench-compare
+
+.PHONY: test-sdk
+test-sdk: $(STAMP) ## run the OpenTelemetry SDK's own tests bare and with every span tapped, and compare
+	@$(BIN)/python -m tests.sdk.run
 
 lock: $(STAMP) ## write requirements.lock anew, with the newest versions that pyproject.toml admits
 	$(BIN)/uv pip compile pyproject.toml --group dev --upgrade --universal --python-version 3.11 \

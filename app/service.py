@@ -220,6 +220,7 @@ class Narrator:
             clock=self.clock,
             counters=self.metrics,
             mask=masker([each.get_secret_value() for each in settings.secrets]),
+            fast_events=settings.fast_events,
             limits=Limits(
                 log_events=settings.log_limit,
                 spans=settings.span_limit,

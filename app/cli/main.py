@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.bench.command import bench
 from app.cli.demo import demo_command
 from app.cli.failure import USAGE
 from app.cli.serve import serve
@@ -24,6 +25,7 @@ application = typer.Typer(
 )
 application.command()(serve)
 application.command("demo")(demo_command)
+application.command()(bench)
 application.command()(settings)
 
 

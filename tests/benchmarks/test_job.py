@@ -49,7 +49,7 @@ def test_the_whole_job(
     count = size.of(JOBS, BATCH)
 
     record.pair(
-        key, jobs(ours, operation, count, readers=readers), by_hand(count), rounds=size.of(12, 1)
+        key, jobs(ours, operation, count, readers=readers), by_hand(count), rounds=size.of(9, 1)
     )
 
 
@@ -60,7 +60,7 @@ def test_without_a_reader(record: Record, size: Size, ours: Ours) -> None:
         "off-reader",
         jobs(ours, "ten_events", count),
         jobs(ours, "ten_events", count, readers=1),
-        rounds=size.of(10, 1),
+        rounds=size.of(7, 1),
     )
 
 
@@ -72,7 +72,7 @@ def test_with_tracing_off(record: Record, size: Size, ours: Ours, untraced: Ours
         "off-tracing",
         jobs(untraced, "ten_events", count, readers=1),
         jobs(ours, "ten_events", count, readers=1),
-        rounds=size.of(10, 1),
+        rounds=size.of(7, 1),
     )
 
 
@@ -85,7 +85,7 @@ def test_without_the_fast_road(record: Record, size: Size, ours: Ours) -> None:
             "off-fast-events",
             jobs(slower, "ten_events", count, readers=1),
             jobs(ours, "ten_events", count, readers=1),
-            rounds=size.of(10, 1),
+            rounds=size.of(7, 1),
         )
 
 
@@ -96,7 +96,7 @@ def test_narrated_jobs_beside_traced_ones(record: Record, size: Size, ours: Ours
             "throughput",
             per_second(jobs(ours, "ten_events", count)),
             per_second(cpu_each(lambda: taskiq.run(count), count)),
-            rounds=size.of(10, 1),
+            rounds=size.of(7, 1),
         )
 
 
@@ -107,7 +107,7 @@ def test_jobs_that_do_nothing(record: Record, size: Size, untraced: Ours) -> Non
             "throughput-noop",
             per_second(jobs(untraced, "noop", count)),
             per_second(cpu_each(lambda: taskiq.run(count), count)),
-            rounds=size.of(10, 1),
+            rounds=size.of(7, 1),
         )
 
 

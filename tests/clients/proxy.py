@@ -37,7 +37,11 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection with one request."""
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        # Closed by who leaves the block, a cancellation at the end of the test included.
+        with (
+            contextlib.closing(writer),
+            contextlib.suppress(ConnectionError, asyncio.IncompleteReadError),
+        ):
             head = (await reader.readuntil(_HEAD_END)).decode("latin-1")
             target = head.split(" ", 2)[1]
             if target.startswith("/page"):
@@ -50,7 +54,6 @@ class Proxy:
                 self._answer(writer, b"", "image/x-icon")
             else:
                 await self._pass_on(head, reader, writer)
-        writer.close()
 
     def _answer(self, writer: asyncio.StreamWriter, body: bytes, content_type: str) -> None:
         writer.write(

@@ -95,14 +95,18 @@ def serving(
     *,
     cwd: Path = ROOT,
     arguments: Sequence[str] = (),
+    module: str = "app.cli.main",
     **settings: object,
 ) -> Iterator[ServerProcess]:
-    """Serve until the block ends; `settings` become variables. Nothing of it is left afterwards."""
+    """Serve until the block ends; `settings` become variables. Nothing of it is left afterwards.
+
+    `module` is run with the arguments of `narrator`.
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".stderr") as said:
         process = subprocess.Popen(
             [
                 # -P: the working directory is not on the path, as with the script `narrator`.
-                *(sys.executable, "-P", "-m", "app.cli.main", "serve"),
+                *(sys.executable, "-P", "-m", module, "serve"),
                 *(str(target) for target in targets),
                 *("--port", "0", *arguments),
             ],

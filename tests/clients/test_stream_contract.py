@@ -5,14 +5,22 @@ import json
 import re
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.clients.server import WAIT_S, ServerProcess, until
+from tests.clients.server import WAIT_S, ServerProcess, serving, until
 from tests.clients.wire import Frame, read, sequences, stream
+
+
+@pytest.fixture(scope="module", params=["app.cli.main", "tests.clients.sending_server"])
+def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
+    """A server that writes streams to their connections, and one that sends them."""
+    with serving(module=request.param, heartbeat_s=0.2, log_limit=2000) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

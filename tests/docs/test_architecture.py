@@ -17,7 +17,7 @@ IMPORTERS: Final = {
     "sse_starlette": ("narration/sse.py",),
     "opentelemetry.exporter": ("telemetry/export.py",),
     "prometheus_client": ("telemetry/metrics.py",),
-    "uvicorn": ("app/cli/server.py",),
+    "uvicorn": ("app/cli/server.py", "app/cli/protocol.py"),
     "fastapi": ("app/http/", "app/service.py"),
     "pydantic_settings": ("app/settings.py",),
     "rich": ("app/cli/story_printer.py",),

@@ -1,41 +1,30 @@
-"""The forms in which `narrator bench` runs one operation: bare, traced, narrated, with readers.
+"""The forms in which an operation is run: bare, traced, narrated, narrated with readers.
 
-`measured` puts them up in this process: one loop, the operation's resources opened once, the real
-server without its sockets. Spans are kept as the SDK keeps them, and exported to nobody. What a
-running server sets for the whole process (a handler on the root logger, the context of threads) is
-there for the bare calls too. It does not know how figures are compared or shown.
+Each runs so many jobs, one after another. What a form does before it looks at the clock (arguments,
+a collection of garbage) is not its cost. It does not know how figures are compared or shown.
 """
 
 import asyncio
 import contextlib
-import dataclasses
 import gc
 import inspect
-import logging
-import os
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import TracerProvider
 
-from app.cli.bench_rounds import Form, Measured, Taken, Told, measure
-from app.cli.bench_tracing import SwitchedProvider, Tracing
+from app.cli.bench.rounds import Taken, Watch
+from app.cli.bench.tracing import SwitchedProvider, Tracing
 from app.handlers.context import JobCancelled, JobContext, StopToken
-from app.handlers.lifespan import Lifespan, Resources
-from app.handlers.operation import HandlerKind, Operation, is_async
+from app.handlers.lifespan import Resources
+from app.handlers.operation import Operation, is_async
 from app.jobs.errors import NarratorError
 from app.jobs.submission import RetryOptions, Submission
 from app.service import Narrator
-from app.settings import LOOPBACK_HOSTS, Settings
 from narration.resume import StreamQuery
 from narration.sse import stream_response
-from narration.transport import EXTENSION, Scope, Watcher, Write
+from narration.transport import EXTENSION, Connection, Scope, Watcher, Write
 from telemetry.names import State
-from telemetry.tracing import make_global
 
 PATIENCE_S: Final = 366 * 86_400.0
 """Seconds for which the end of a job is waited for: a job has limits of its own."""
@@ -47,64 +36,6 @@ _REQUEST: Final = {"type": "http", "method": "GET", "path": "/", "headers": []}
 
 class FailedJobError(Exception):
     """A job of a form did not complete; the message says of which form, and why."""
-
-
-def measured(
-    operation: Operation,
-    params: Mapping[str, Any],
-    readers: Sequence[int],
-    *,
-    settings: Settings,
-    seconds: float,
-    told: Told,
-) -> Measured:
-    """Measure `operation` with `params`, narrated once for each number of `readers`.
-
-    For an operation in a child process there is no call that does the same work, so only the
-    narrated forms are measured. What it prints in this process is thrown away.
-
-    Raises:
-        FailedJobError: a job did not complete.
-        ResourceError: a `@lifespan` function failed.
-        KeyboardInterrupt: somebody pressed Ctrl-C; all is closed.
-
-    """
-
-    async def main() -> Measured:
-        async with _forms(operation, params, readers, settings) as forms:
-            return await measure(forms, seconds=seconds, told=told)
-
-    with _quiet(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(main())
-
-
-@contextlib.asynccontextmanager
-async def _forms(
-    operation: Operation, params: Mapping[str, Any], readers: Sequence[int], settings: Settings
-) -> AsyncIterator[list[Form]]:
-    tracing = _tracing()
-    async with contextlib.AsyncExitStack() as stack:
-        resources = Resources()
-        stack.push_async_callback(resources.close)
-        await resources.open(operation.lifespans)
-        narrator = Narrator(
-            [_sharing(operation, resources)],
-            settings=settings,
-            tracer_provider=tracing.narrated,
-            bound=LOOPBACK_HOSTS[0],  # streams then write as they do in `narrator serve`
-        )
-        await stack.enter_async_context(narrator.running())
-        forms: list[Form] = []
-        if operation.kind is not HandlerKind.PROCESS:
-            forms += [
-                Direct(operation, params, resources, tracing=tracing, traced=traced)
-                for traced in (False, True)
-            ]
-        forms += [
-            Narrated(narrator, operation, params, readers=count, tracing=tracing)
-            for count in readers
-        ]
-        yield forms
 
 
 class Direct:
@@ -156,7 +87,7 @@ class Direct:
 
     async def _await_all(self, calls: Sequence[Mapping[str, Any]]) -> Taken:
         span = self._span
-        watch = _Watch()
+        watch = Watch()
         for arguments in calls:
             if span is None:
                 await self._await(arguments)
@@ -174,7 +105,7 @@ class Direct:
 
     def _call_all(self, calls: Sequence[Mapping[str, Any]]) -> Taken:
         span = self._span
-        watch = _Watch()
+        watch = Watch()
         with _failures(self.name):  # here: a future cannot carry every exception
             for arguments in calls:
                 if self._token.is_set():
@@ -223,7 +154,7 @@ class Narrated:
         """Run `jobs` jobs to their end; `FailedJobError`."""
         self._tracing.mode = Tracing.NARRATED
         gc.collect()
-        watch = _Watch()
+        watch = Watch()
         with _failures(self.name):
             for _ in range(jobs):
                 await self._job()
@@ -243,32 +174,11 @@ class Narrated:
     async def _read(self, job_id: str) -> None:
         engine = self._narrator.engine
         response = stream_response(engine.log(job_id), _QUERY, engine.streams)
-        scope: Scope = {**_REQUEST, "extensions": {EXTENSION: _Connected()}}
+        connection = _Connected()
+        scope: Scope = {**_REQUEST, "extensions": {EXTENSION: connection}}
         await response(scope, _never, _nowhere)
-
-
-class _Watch:
-    """CPU of this process, all threads, and of children that have ended; and time."""
-
-    __slots__ = ("_began", "_cpu_began")
-
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
-        self._cpu_began = _cpu_s()
-
-    def taken(self) -> Taken:
-        cpu_s = _cpu_s() - self._cpu_began
-        return Taken(cpu_s=cpu_s, wall_s=time.perf_counter() - self._began)
-
-
-def _cpu_s() -> float:
-    own = time.process_time()
-    if sys.platform == "win32":
-        return own
-    import resource  # noqa: PLC0415 — not there on Windows
-
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own + children.ru_utime + children.ru_stime
+        if connection.ended is not None:  # the response returns before its body is over
+            await connection.ended
 
 
 class _Unheard:
@@ -284,15 +194,18 @@ class _Unheard:
         """Nothing."""
 
 
-class _Connected:
+class _Connected(Connection):
     """A connection that is always ready, offered as our server offers it."""
+
+    ended: "asyncio.Future[bool] | None" = None
 
     def take(self, scope: Scope, watcher: Watcher) -> Write:  # noqa: ARG002 — the protocol's
         """What is written is thrown away."""
         return lambda _data: None
 
-    def give_back(self) -> None:
-        """It has nothing to do."""
+    def complete_after(self, ended: "asyncio.Future[bool]") -> None:
+        """The body is over then."""
+        self.ended = ended
 
 
 async def _never() -> Scope:
@@ -316,59 +229,3 @@ def _failures(name: str) -> Iterator[None]:
         raise FailedJobError(f"{name}: {error}") from error
     except (Exception, JobCancelled, SystemExit) as error:
         raise FailedJobError(f"{name}: {type(error).__name__}: {error}") from error
-
-
-def _sharing(operation: Operation, resources: Resources) -> Operation:
-    """`operation` with resources that are open already, so that none is opened twice."""
-    if operation.kind is HandlerKind.PROCESS:
-        return operation  # its child opens its own
-    values = resources.inject(operation.injected)
-    injected = {
-        name: Lifespan(_opened(values[name]), each.provides)
-        for name, each in operation.injected.items()
-    }
-    return dataclasses.replace(operation, injected=injected, needs=tuple(injected.values()))
-
-
-def _opened(value: Any) -> Callable[[], Any]:
-    async def again() -> AsyncIterator[Any]:
-        yield value
-
-    return again
-
-
-def _tracing() -> SwitchedProvider:
-    """What decides where spans go; the process's own provider, where a module has set one."""
-    there = trace.get_tracer_provider()
-    tracing = SwitchedProvider(there if isinstance(there, TracerProvider) else None)
-    if not tracing.foreign:
-        make_global(tracing)
-    return tracing
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing is printed, logs are as in `narrator serve`, and what is loaded is no garbage."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.INFO)  # so that what is logged is narrated
-    gc.collect()
-    gc.freeze()
-    try:
-        with (
-            open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123 — a device
-            contextlib.redirect_stdout(nowhere),
-        ):
-            yield
-    finally:
-        gc.unfreeze()
-        root.setLevel(level)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The loop that `narrator serve` uses."""
-    if sys.platform == "win32":
-        return None
-    import uvloop  # noqa: PLC0415 — not there on Windows
-
-    return uvloop.new_event_loop

@@ -5,19 +5,24 @@ what the work is nor how its figures are shown. Every value is seconds for one j
 """
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 ROUNDS: Final = 25
-"""How many rounds are aimed at; fewer where a round of one job each takes longer."""
+"""How many rounds are aimed at."""
+
+FEW_ROUNDS: Final = 5
+FEW_JOBS: Final = 10
+"""A job or two after another form's are run with cold caches: rather fewer rounds, of more jobs."""
 
 MAX_JOBS: Final = 500
 """Of one form in one round: more would only make fewer rounds."""
 
 _QUICK_S: Final = 0.02
-_WARM: Final = 20  # jobs after which a quick one has filled the caches that it has
+_WARM: Final = 25  # jobs after which a quick one has filled the caches that it has
 
 Told = Callable[[float, str], None]
 """Is told the seconds spent so far, and what is measured now."""
@@ -29,6 +34,21 @@ class Taken:
 
     cpu_s: float
     wall_s: float
+
+
+class Watch:
+    """Looks at CPU (of this process, all threads, and of children that have ended) and at time."""
+
+    __slots__ = ("_began", "_cpu_began")
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._cpu_began = _cpu_s()
+
+    def taken(self) -> Taken:
+        """What has gone by since it was made."""
+        cpu_s = _cpu_s() - self._cpu_began
+        return Taken(cpu_s=cpu_s, wall_s=time.perf_counter() - self._began)
 
 
 class Form(Protocol):
@@ -102,6 +122,15 @@ class Measured:
         ratios = [cpu / first for cpu, first in pairs if first > 0]
         return statistics.median(ratios) if ratios else None
 
+    def added(self, row: Row) -> float | None:
+        """CPU that `row` takes more than the first one, seconds a job: the median of the rounds.
+
+        None where that is less than what the rounds of either vary by.
+        """
+        first = self.rows[0]
+        more = statistics.median(a - b for a, b in zip(row.cpu_s, first.cpu_s, strict=True))
+        return more if more > max(each.spread * each.cpu for each in (row, first)) else None
+
 
 async def measure(forms: Sequence[Form], *, seconds: float, told: Told) -> Measured:
     """Measure `forms` for about `seconds`, after a warm-up that does not count; one round at least.
@@ -112,16 +141,16 @@ async def measure(forms: Sequence[Form], *, seconds: float, told: Told) -> Measu
     """
     expected_s = 0.0
     for form in forms:
-        told(0.0, f"warming up: {form.name}")
+        told(0.0, f"warm-up: {form.name}")
         expected_s += await _warmed(form)
-    jobs = min(max(round(seconds / ROUNDS / max(expected_s, 1e-9)), 1), MAX_JOBS)
+    jobs = _jobs_of_round(seconds / max(expected_s, 1e-9))
     taken: dict[int, list[Taken]] = {number: [] for number in range(len(forms))}
     begun = time.perf_counter()
     spent, rounds = 0.0, 0
     while not rounds or spent + spent / rounds / 2 < seconds:
         order = range(len(forms))
         for number in order if rounds % 2 == 0 else reversed(order):
-            told(time.perf_counter() - begun, f"round {rounds + 1}: {forms[number].name}")
+            told(time.perf_counter() - begun, forms[number].name)
             taken[number].append(await forms[number].run(jobs))
         rounds += 1
         spent = time.perf_counter() - begun
@@ -129,11 +158,22 @@ async def measure(forms: Sequence[Form], *, seconds: float, told: Told) -> Measu
     return Measured(rows=tuple(rows), jobs=jobs)
 
 
+def _jobs_of_round(whole: float) -> int:
+    """How many jobs of each form make a round, where there is time for `whole` in all.
+
+    >>> _jobs_of_round(10_000), _jobs_of_round(100), _jobs_of_round(20), _jobs_of_round(0.5)
+    (400, 10, 4, 1)
+    """
+    enough = max(whole / ROUNDS, min(FEW_JOBS, whole / FEW_ROUNDS))
+    return min(max(round(enough), 1), MAX_JOBS)
+
+
 async def _warmed(form: Form) -> float:
     """Seconds of one job, once the first ones have run."""
     first = await form.run(1)
     if first.wall_s > _QUICK_S:
         return first.wall_s
+    await form.run(_WARM)
     return (await form.run(_WARM)).wall_s / _WARM
 
 
@@ -144,3 +184,13 @@ def _row(form: Form, taken: Sequence[Taken], jobs: int) -> Row:
         cpu_s=tuple(each.cpu_s / jobs for each in taken),
         wall_s=tuple(each.wall_s / jobs for each in taken),
     )
+
+
+def _cpu_s() -> float:
+    own = time.process_time()
+    if sys.platform == "win32":
+        return own
+    import resource  # noqa: PLC0415 — not there on Windows
+
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own + children.ru_utime + children.ru_stime

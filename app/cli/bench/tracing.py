@@ -19,17 +19,22 @@ class Tracing(Enum):
     NARRATED = 2
 
 
+def present() -> TracerProvider | None:
+    """The provider that the process has already, where a module has set one."""
+    there = trace.get_tracer_provider()
+    return there if isinstance(there, TracerProvider) else None
+
+
 class SwitchedProvider(TracerProvider):
     """Hands spans on as `mode` says, which may change between two of them.
 
-    `there` is the provider that the process has already, if any (`foreign`): all spans go to it
-    then, since code that has it cannot be reached. Sampling is as OpenTelemetry's variables say.
+    `there` is the provider that the process has already, if any: spans of code that has it go to
+    it in every mode. Sampling is as OpenTelemetry's variables say.
     """
 
     def __init__(self, there: TracerProvider | None = None) -> None:
         super().__init__(shutdown_on_exit=False)
         self.mode = Tracing.OFF
-        self.foreign = there is not None
         self.plain = there or TracerProvider(shutdown_on_exit=False)
         self.narrated = there or TracerProvider(shutdown_on_exit=False)
 

@@ -1,0 +1,21 @@
+"""`narrator`, but no connection is given away: streams are sent, as on any other server."""
+
+import sys
+from unittest.mock import patch
+
+from app.cli import server
+from app.cli.main import main
+from app.cli.protocol import DirectProtocol
+from narration.transport import Scope, Watcher
+
+
+class Sending(DirectProtocol):
+    """Offers connections and refuses them."""
+
+    def take(self, scope: Scope, watcher: Watcher) -> None:
+        """Never."""
+
+
+if __name__ == "__main__":
+    with patch.object(server, "DirectProtocol", Sending):
+        sys.exit(main())
