@@ -73,7 +73,7 @@ test-sdk: $(STAMP) ## run the OpenTelemetry SDK's own tests bare and with every 
 	@$(BIN)/python -m tests.sdk.run
 
 lock: $(STAMP) ## write requirements.lock anew, with the newest versions that pyproject.toml admits
-	$(BIN)/uv pip compile pyproject.toml --group dev --upgrade --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --group dev --group bench --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-emit-index-url --quiet --output-file requirements.lock
 
 clean: ## remove what these targets made

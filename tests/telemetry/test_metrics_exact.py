@@ -549,8 +549,10 @@ def test_what_is_retained() -> None:
     async def script(run: Run) -> None:
         look(run)
         first = await run.run("work", params={"seconds": 1})
+        await asyncio.sleep(3)  # by then its spans are compact
         look(run)
         second = await run.run("work", params={"seconds": 1})
+        await asyncio.sleep(3)
         look(run)
         run.engine.forget(first)
         look(run)
