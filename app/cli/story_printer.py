@@ -8,6 +8,7 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Final, TextIO
 
 from rich.cells import cell_len, chop_cells
@@ -85,9 +86,9 @@ class StoryPrinter:
     def _told(self, at: str, actor: str, text: str, style: str) -> None:
         self._erase()
         name = clean(actor)
-        first = chop_cells(name, ACTOR_WIDTH)[0] if name else ""
+        first = _beginning(name, ACTOR_WIDTH)
         if cell_len(name) > ACTOR_WIDTH:
-            first = chop_cells(name, ACTOR_WIDTH - 1)[0] + "…"
+            first = _beginning(name, ACTOR_WIDTH - 1) + "…"
         padding = " " * (ACTOR_WIDTH - cell_len(first))
         head = Text.assemble((f"{at:>{TIME_WIDTH}}  ", "dim"), (first, "blue"), padding, "  ")
         body = Text(clean(text), style).wrap(self._console, max(self._width - INDENT, 10))
@@ -112,7 +113,7 @@ class StoryPrinter:
             return
         self._erase()
         row = f"{at:>{TIME_WIDTH}}  {'progress':<{ACTOR_WIDTH}}  {clean(said)}"
-        self._console.file.write(chop_cells(row, self._width - 1)[0])
+        self._console.file.write(_beginning(row, self._width - 1))
         self._console.file.flush()
         self._line_shown = True
 
@@ -145,19 +146,24 @@ def clean(text: str) -> str:
     return "".join(
         each
         if each == "\n" or unicodedata.category(each) not in {"Cc", "Cf", "Cs"}
-        else spelled(each)
-        for each in text
+        else spelled(each, before)
+        for before, each in pairwise(f" {text}")
     )
 
 
-def spelled(character: str) -> str:
-    r"""A character by its code; a tab is two spaces, and a joiner between emojis stays.
+def spelled(character: str, before: str = " ") -> str:
+    r"""A character by its code; a tab is two spaces, and a joiner after an emoji stays.
 
     >>> spelled(chr(27))
     '\\x1b'
     """
     if character == "\t":
         return "  "
-    if character == "\N{ZERO WIDTH JOINER}":
+    if character == "\N{ZERO WIDTH JOINER}" and unicodedata.category(before) in {"So", "Sk", "Mn"}:
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def _beginning(text: str, cells: int) -> str:
+    """As much of `text` as fits in so many cells; what takes none is nothing."""
+    return next(iter(chop_cells(text, cells)), "")
