@@ -94,9 +94,10 @@ def demo(path: Path, *, port: int) -> int:
     code = INTERRUPTED
     try:
         with _ended_by_signals(), _served(port, environment) as server:
-            state = _tell(server, folder, printer)
-            code = int(state != State.COMPLETED)
+            record = _tell(server, folder, printer)
+            code = int(record["state"] != State.COMPLETED)  # from here on Ctrl-C is no failure
             if printer.terminal:
+                _print_addresses(server.address, record, printer)
                 _wait(server, printer)
             return code
     except KeyboardInterrupt:
@@ -110,26 +111,23 @@ def demo(path: Path, *, port: int) -> int:
         return 1
 
 
-def _tell(server: ServerProcess, folder: Path, printer: StoryPrinter) -> str:
-    """Submit the job and print its story; the job's last state."""
+def _tell(server: ServerProcess, folder: Path, printer: StoryPrinter) -> Mapping[str, Any]:
+    """Submit the job and print its story and its result; its record, which has ended."""
     printer.line(f"narrator: a server runs on {server.address}", "dim")
     # Loopback: no proxy from the environment. A silent stream is not a dead one: heartbeats come.
     with httpx.Client(base_url=server.address, timeout=60, trust_env=False) as client:
         body = {"operation": "catalogue", "params": {"path": str(folder)}}
         record = _accepted(client.post("/v1/jobs", json=body))
         printer.line(f"narrator: job {record['id']} catalogues {folder}", "dim")
-        state = ""
+        ended = False
         for name, data in _story(client, record["links"]["stream"]):
             printer.event(name, data)
-            if name == StreamEvent.END:
-                state = data["state"]
-        if not state:
+            ended = ended or name == StreamEvent.END
+        if not ended:
             raise DemoError("the story broke off before its end")
-        result = client.get(f"/v1/jobs/{record['id']}").json()
-    _print_result(result, printer)
-    if printer.terminal:
-        _print_addresses(server.address, result, printer)
-    return state
+        told: dict[str, Any] = client.get(f"/v1/jobs/{record['id']}").json()
+    _print_result(told, printer)
+    return told
 
 
 def _accepted(response: httpx.Response) -> dict[str, Any]:

@@ -36,6 +36,10 @@ BOUND_S = 60.0
 OPERATIONS = {each.name: each for each in load(str(Path(__file__).with_name("handlers.py")))}
 
 
+_STARTED: list["Attempt"] = []
+"""The attempts of the test that runs."""
+
+
 class Attempt:
     """What one attempt has said and done; also its log, counters and sink. Times out loudly."""
 
@@ -90,7 +94,7 @@ class Attempt:
     def start(self, operation: str | Operation, **params: Any) -> Running:
         """Start it; `endings` gets its ending."""
         found = OPERATIONS[operation] if isinstance(operation, str) else operation
-        return start(
+        self.running = start(
             found,
             params,
             self.job,
@@ -102,6 +106,8 @@ class Attempt:
             export=self.exported.append,
             max_result_bytes=4_096,
         )
+        _STARTED.append(self)
+        return self.running
 
     async def run(self, operation: str | Operation, **params: Any) -> Ending:
         """Start it and wait for its end."""
@@ -214,5 +220,15 @@ async def gone(pid: int) -> bool:
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a test's coroutine on a loop of its own."""
-    asyncio.run(test())
+    """Run a test's coroutine on a loop of its own; no child process is left when it has ended."""
+
+    async def whole() -> None:
+        _STARTED.clear()
+        try:
+            await test()
+        finally:
+            for attempt in _STARTED:
+                if not attempt.endings and attempt.running.kill():
+                    await attempt.end()
+
+    asyncio.run(whole())
