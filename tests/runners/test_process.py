@@ -1,5 +1,7 @@
 """What holds for handlers in child processes only: death, and what is heard until then."""
 
+import asyncio
+import gc
 import os
 import signal
 import subprocess
