@@ -1,39 +1,10 @@
 """Lists of jobs over HTTP: filters and pages."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-import httpx
 import pytest
 
-from app import operation
-
-Serve = Callable[..., AbstractAsyncContextManager[Any]]
-Run = Callable[[Awaitable[None]], None]
-
-
-@operation("add")
-async def add(a: int, b: int = 1) -> int:
-    """Add two numbers."""
-    return a + b
-
-
-@operation("forever")
-async def forever() -> None:
-    """Wait for a cancellation."""
-    await asyncio.Event().wait()
-
-
-OPERATIONS = (add, forever)
-
-
-async def refused(answer: httpx.Response, status: int) -> dict[str, Any]:
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem: dict[str, Any] = answer.json()
-    assert (answer.status_code, problem["status"]) == (status, status)
-    return problem
+from tests.http.operations import OPERATIONS, Run, Serve, refused
 
 
 def test_jobs_are_listed_newest_first_in_pages(serve: Serve, run: Run) -> None:

@@ -70,11 +70,10 @@ def bench(
         fail(str(error), USAGE)
     settings = settings_or_exit({"cancel_grace_s": STOP_S})
     warn_unknown_variables()
-    # Other commands start without the server.
-    from app.cli.bench.forms import FailedJobError  # noqa: PLC0415
-    from app.cli.bench.run import measured  # noqa: PLC0415
-    from app.cli.bench.table import Report  # noqa: PLC0415
-    from app.cli.bench.tracing import present  # noqa: PLC0415
+    from app.cli.bench.forms import FailedJobError  # noqa: PLC0415 — other commands load no server
+    from app.cli.bench.run import measured  # noqa: PLC0415 — the same
+    from app.cli.bench.table import Report  # noqa: PLC0415 — the same
+    from app.cli.bench.tracing import present  # noqa: PLC0415 — the same
 
     foreign = present() is not None
     progress = _Progress(seconds)
