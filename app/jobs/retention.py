@@ -64,8 +64,3 @@ class Retention:
             left -= 1
             held -= kept.size
         return found
-
-    def next_mono(self) -> float | None:
-        """When the oldest job reaches the age limit; None if there is none."""
-        oldest = next(iter(self._kept.values()), None)
-        return None if oldest is None else oldest.finished_mono + self._age_s

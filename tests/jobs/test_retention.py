@@ -65,15 +65,6 @@ def test_a_new_size_replaces_the_old_one_and_keeps_the_place() -> None:
     assert kept.surplus(10) == ["a"]
 
 
-def test_the_next_look_is_due_when_the_oldest_reaches_the_limit() -> None:
-    kept = retention(age_s=10)
-    assert kept.next_mono() is None
-
-    kept.add("a", size=1, now_mono=5)
-
-    assert kept.next_mono() == 15
-
-
 def test_removing_what_is_not_kept_is_no_error() -> None:
     kept = retention()
     kept.remove("a")

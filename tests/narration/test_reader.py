@@ -1,42 +1,19 @@
 """Readers: a cursor that replays, follows, says what is missing, and ends."""
 
 import asyncio
-from collections import Counter
 
 import pytest
 
 from narration.events import EndEvent, NarrationEvent, OutputEvent
 from narration.log import NarrationLog
-from narration.reader import BATCH_BYTES, BATCH_EVENTS, NoStreamCounters, Reader
+from narration.reader import BATCH_BYTES, BATCH_EVENTS, Reader
 from narration.resume import StreamQuery
 from narration.view import Format
-from telemetry.names import GapReason, Level
+from telemetry.names import Level
+from tests.narration.counted import Counted
 from tests.narration.frames import Client
 
 AT = "2026-01-01T00:00:00.000000Z"
-
-
-class Counted(NoStreamCounters):
-    """Keeps what a reader counts."""
-
-    def __init__(self) -> None:
-        self.events: Counter[str] = Counter()
-
-    def delivered(self, count: int) -> None:
-        """All that were sent."""
-        self.events["delivered"] += count
-
-    def replayed(self, count: int) -> None:
-        """Those that were there before."""
-        self.events["replayed"] += count
-
-    def gap(self, reason: GapReason) -> None:
-        """By reason."""
-        self.events[f"gap {reason}"] += 1
-
-    def slow_reader(self) -> None:
-        """Once for each time."""
-        self.events["slow"] += 1
 
 
 def a_log(*, limit: int = 10_000) -> NarrationLog:

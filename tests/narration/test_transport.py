@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -10,36 +9,18 @@ from hypothesis import strategies as st
 
 from narration.events import EndEvent, OutputEvent
 from narration.log import LockedLog, NarrationLog
-from narration.reader import BATCH_EVENTS, NoStreamCounters
+from narration.reader import BATCH_EVENTS
 from narration.resume import StreamQuery, resolve
 from narration.streams import Streams
 from narration.transport import chunk
 from narration.view import KEEP_ALIVE, Format
-from telemetry.names import GapReason, Level
+from telemetry.names import Level
+from tests.narration.counted import Counted
 from tests.narration.frames import Client
 from tests.narration.serving import bounded, until
 from tests.narration.wires import Wire, connect, turns
 
 AT = "2026-01-01T00:00:00.000000Z"
-
-
-class Counted(NoStreamCounters):
-    """Keeps what is counted."""
-
-    def __init__(self) -> None:
-        self.events: Counter[str] = Counter()
-
-    def delivered(self, count: int) -> None:
-        self.events["delivered"] += count
-
-    def replayed(self, count: int) -> None:
-        self.events["replayed"] += count
-
-    def gap(self, reason: GapReason) -> None:
-        self.events[f"gap {reason}"] += 1
-
-    def slow_reader(self) -> None:
-        self.events["slow"] += 1
 
 
 def a_log(*, limit: int = 1_000) -> NarrationLog:

@@ -118,7 +118,7 @@ def _noise(measured: Measured) -> str:
         return "One round says nothing about noise: give it more --seconds."
     worst = max(measured.rows, key=lambda row: row.spread)
     # Of few rounds the spread is that of all, as `Row.spread` says.
-    which = "all rounds" if rounds < 4 else "half of the rounds"  # noqa: PLR2004
+    which = "all rounds" if rounds < 4 else "half of the rounds"  # noqa: PLR2004 — no quarters
     return (
         f"CPU varied most for {worst.name!r}: {which} lie within ±{worst.spread:.0%}. "
         "Another machine, or another hour, gives other times."
@@ -148,7 +148,7 @@ def _ratio(ratio: float | None) -> str:
     """In three figures; nothing where there is nothing to compare with."""
     if ratio is None:
         return "-"
-    return f"{ratio:.2f}" if ratio < 9.995 else f"{ratio:.1f}"  # noqa: PLR2004
+    return f"{ratio:.2f}" if ratio < 9.995 else f"{ratio:.1f}"  # noqa: PLR2004 — in three figures it is 10.0
 
 
 def _many(count: int, noun: str) -> str:
