@@ -33,7 +33,7 @@ from telemetry.names import Kind
 _logger = logging.getLogger(__name__)
 
 PIPES_S: Final = 2.0
-"""Seconds for which the pipes are still read when the child and its group are dead."""
+"""Seconds for which a child that was killed is waited for, and its pipes are read."""
 
 EXIT_S: Final = 5.0
 """Seconds for which a child may clean up after it has sent its ending."""
@@ -93,7 +93,7 @@ class ProcessRun:
         async with contextlib.AsyncExitStack() as stack:
             child = await _spawn(self._work, frames, stack)
             self._pid = child.pid
-            stack.callback(self._abort)
+            stack.push_async_callback(self._abort, child)
             if self._killed:
                 self.kill()
             elif self._stopping:
@@ -123,11 +123,17 @@ class ProcessRun:
         if self._exit_timer is not None:
             self._exit_timer.cancel()
 
-    def _abort(self) -> None:
-        """The supervision ends before the child does (the loop stops): so must the child."""
+    async def _abort(self, child: "_Child") -> None:
+        """The supervision ends before the child does (the loop stops): so must the child.
+
+        Its end is waited for, since a loop that has stopped would not collect it.
+        """
         if self._pid is not None:
             self.kill()
             self._bury()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PIPES_S):
+                    await child.exited()
 
 
 class _Child:
