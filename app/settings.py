@@ -2,8 +2,8 @@
 
 A setting has one name: `queue_limit` is the flag `--queue-limit` where there is one, the variable
 `NARRATOR_QUEUE_LIMIT` and the key `queue_limit` in `narrator.toml`. This module alone reads the
-environment (OpenTelemetry's own variables excepted). It does not know who uses a setting. It is
-longer than other modules because it is a table: one entry for each setting.
+environment (OpenTelemetry's own variables and the client's excepted). It does not know who uses a
+setting. It is longer than other modules because it is a table: one entry for each setting.
 """
 
 import difflib

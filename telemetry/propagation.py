@@ -1,4 +1,4 @@
-"""Who called: the W3C trace context and baggage of a request's headers.
+"""Who called: the W3C trace context and baggage in a request's headers, read and written.
 
 `OTEL_PROPAGATORS` and an application's own propagator are honoured, since the global one is asked.
 What is malformed is ignored: a caller's headers never fail a request. It knows no web framework.
@@ -36,6 +36,17 @@ def extract(headers: Headers) -> Context:
     except Exception:  # a propagator of the user's may raise
         _logger.exception("the trace context of a request could not be read")
         return Context()
+
+
+def inject() -> dict[str, str]:
+    """Headers that tell a server of the current span and baggage; empty where there is neither."""
+    carrier: dict[str, str] = {}
+    try:
+        propagate.inject(carrier)
+    except Exception:  # as above
+        _logger.exception("the trace context of a request could not be written")
+        return {}
+    return carrier
 
 
 def parentage(context: Context, *, link: bool) -> tuple[Context, list[Link]]:

@@ -30,6 +30,7 @@ WAITING: Final = {"wait", "drain", "_idle_within"}
 
 ENVIRONMENT_READERS: Final = {
     "app/settings.py",
+    "app/client/address.py",
     "app/cli/demo.py",
     "telemetry/tracing.py",
     "telemetry/export.py",

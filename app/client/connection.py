@@ -1,0 +1,73 @@
+"""How `httpx` is set up: the same for both clients. It knows no call and no stream."""
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+
+from app.client.address import is_loopback, server_url
+from app.client.calls import Link
+from app.client.patience import Patience
+from app.client.steps import Request
+
+TIMEOUT_S: Final = 30.0
+"""Seconds to connect, and for an answer."""
+SILENCE_S: Final = 60.0
+"""Seconds of a stream without even a heartbeat, which come every 15 by default: it is dead."""
+
+_IDLE: Final = 20
+"""Connections that are kept for the next call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a client is told; see `Client`."""
+
+    server: str | None = None
+    timeout_s: float = TIMEOUT_S
+    silence_s: float = SILENCE_S
+    patience: Patience = field(default_factory=Patience)
+    headers: Mapping[str, str] | None = None
+
+    def link(self) -> Link:
+        """What the calls and streams share, on real time."""
+        return Link(
+            patience=self.patience,
+            timeout_s=self.timeout_s,
+            silence_s=self.silence_s,
+            now=time.monotonic,
+            uniform=random.SystemRandom().random,
+        )
+
+    def options(self) -> dict[str, Any]:
+        """The arguments of `httpx.Client` and `httpx.AsyncClient`.
+
+        Raises:
+            ValueError: the server's address is none.
+
+        """
+        url = server_url(self.server)
+        return {
+            "base_url": url,
+            "headers": self.headers,
+            "trust_env": not is_loopback(url),  # no proxy leads to this machine
+            # As many streams at once as are asked for.
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=_IDLE),
+        }
+
+
+def built(
+    http: httpx.Client | httpx.AsyncClient, request: Request, timeout_s: float
+) -> httpx.Request:
+    """`request` as `http` sends it; header values are UTF-8 (WHATWG HTML, `Last-Event-ID`)."""
+    return http.build_request(
+        request.method,
+        request.path,
+        params=request.query or None,
+        content=request.content,
+        headers=[(name.encode(), value.encode()) for name, value in request.headers.items()],
+        timeout=httpx.Timeout(timeout_s, read=request.silence_s),
+    )
