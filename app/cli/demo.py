@@ -17,24 +17,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, Annotated, Any, Final, NoReturn
+from typing import IO, Annotated, Final, NoReturn
 
-import httpx
-import httpx_sse
 import typer
 
 from app.cli.failure import settings_or_exit
 from app.cli.story_printer import StoryPrinter
-from telemetry.names import State, StreamEvent
+from app.client import Client, ClientError, JobRecord, Patience
+from telemetry.names import State
 
 START_S: Final = 30.0
 """How long the server may take to accept connections."""
 STOP_S: Final = 10.0
 """How long it may take to stop before it is killed."""
-RESUMES: Final = 5
-"""How often a broken stream is taken up again."""
 INTERRUPTED: Final = 130
 
+_PATIENCE: Final = Patience(streams_s=5)
+"""The server is our own child: when it is gone, it does not come back."""
 _ADDRESS: Final = "listening on "
 _TERMINATIONS: Final = ("SIGTERM", "SIGHUP")
 _SERVE: Final = (
@@ -95,7 +94,7 @@ def demo(path: Path, *, port: int) -> int:
     try:
         with _ended_by_signals(), _served(port, environment) as server:
             record = _tell(server, folder, printer)
-            code = int(record["state"] != State.COMPLETED)  # from here on Ctrl-C is no failure
+            code = int(record.state != State.COMPLETED)  # from here on Ctrl-C is no failure
             if printer.terminal:
                 _print_addresses(server.address, record, printer)
                 _wait(server, printer)
@@ -105,76 +104,40 @@ def demo(path: Path, *, port: int) -> int:
             printer.line()  # after the terminal's own ^C
         printer.line("narrator: stopped", "dim")
         return code
-    except (DemoError, httpx.HTTPError) as error:
+    except (DemoError, ClientError) as error:
         printer.close()
         print(f"narrator: {error}", file=sys.stderr)
         return 1
 
 
-def _tell(server: ServerProcess, folder: Path, printer: StoryPrinter) -> Mapping[str, Any]:
+def _tell(server: ServerProcess, folder: Path, printer: StoryPrinter) -> JobRecord:
     """Submit the job and print its story and its result; its record, which has ended."""
     printer.line(f"narrator: a server runs on {server.address}", "dim")
-    # Loopback: no proxy from the environment. A silent stream is not a dead one: heartbeats come.
-    with httpx.Client(base_url=server.address, timeout=60, trust_env=False) as client:
-        body = {"operation": "catalogue", "params": {"path": str(folder)}}
-        record = _accepted(client.post("/v1/jobs", json=body))
-        printer.line(f"narrator: job {record['id']} catalogues {folder}", "dim")
-        ended = False
-        for name, data in _story(client, record["links"]["stream"]):
-            printer.event(name, data)
-            ended = ended or name == StreamEvent.END
-        if not ended:
-            raise DemoError("the story broke off before its end")
-        told: dict[str, Any] = client.get(f"/v1/jobs/{record['id']}").json()
-    _print_result(told, printer)
-    return told
+    with Client(server.address, patience=_PATIENCE) as client:
+        job = client.submit("catalogue", {"path": str(folder)})
+        printer.line(f"narrator: job {job.id} catalogues {folder}", "dim")
+        for event in client.stream(job):
+            printer.event(event.name, json.loads(event.raw))
+        record = client.wait(job)
+    _print_result(record, printer)
+    return record
 
 
-def _accepted(response: httpx.Response) -> dict[str, Any]:
-    answer: dict[str, Any] = response.json()
-    if response.status_code != httpx.codes.ACCEPTED:
-        raise DemoError(f"the job was refused: {answer.get('detail') or answer.get('title')}")
-    return answer
-
-
-def _story(client: httpx.Client, stream: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The events of the story up to its end; a broken connection is taken up where it broke."""
-    last_id, failures = "", 0
-    while True:
-        headers = {"Last-Event-ID": last_id} if last_id else {}
-        try:
-            with httpx_sse.connect_sse(client, "GET", stream, headers=headers) as source:
-                source.response.raise_for_status()
-                if source.response.status_code == httpx.codes.NO_CONTENT:
-                    return
-                for event in source.iter_sse():
-                    last_id = event.id or last_id
-                    yield event.event, json.loads(event.data)
-                    if event.event == StreamEvent.END:
-                        return
-        except httpx.TransportError:
-            if failures == RESUMES:
-                raise
-        failures += 1
-        if failures > RESUMES:
-            return
-
-
-def _print_result(record: Mapping[str, Any], printer: StoryPrinter) -> None:
-    result, failure = record.get("result"), record.get("failure")
+def _print_result(record: JobRecord, printer: StoryPrinter) -> None:
     printer.line()
-    if failure:
-        printer.line(f"The job failed ({failure['reason']}): {failure['message']}", "red")
-    elif isinstance(result, dict):
+    if record.failure:
+        failure = record.failure
+        printer.line(f"The job failed ({failure.reason}): {failure.message}", "red")
+    elif isinstance(record.result, dict):
         printer.line("The result:", "bold")
-        for name, value in result.items():
+        for name, value in record.result.items():
             shown = f"{len(value)} listed" if isinstance(value, list) else value
             printer.line(f"  {name:<18}{shown}")
 
 
-def _print_addresses(address: str, record: Mapping[str, Any], printer: StoryPrinter) -> None:
+def _print_addresses(address: str, record: JobRecord, printer: StoryPrinter) -> None:
     """Where to look while the server runs."""
-    job = f"{address}/v1/jobs/{record['id']}"
+    job = f"{address}/v1/jobs/{record.id}"
     flaky = (
         "curl -H 'Content-Type: application/json' "
         f'-d \'{{"operation": "flaky"}}\' {address}/v1/jobs'

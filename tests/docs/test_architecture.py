@@ -19,6 +19,7 @@ IMPORTERS: Final = {
     "prometheus_client": ("telemetry/metrics.py",),
     "uvicorn": ("app/cli/server.py", "app/cli/protocol.py"),
     "fastapi": ("app/http/", "app/service.py"),
+    "httpx": ("app/client/",),
     "pydantic_settings": ("app/settings.py",),
     "rich": ("app/cli/story_printer.py",),
     "typer": ("app/cli/",),

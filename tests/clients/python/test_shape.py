@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -122,6 +123,13 @@ def test_both_clients_have_the_same_calls_with_the_same_arguments() -> None:
         }
 
     assert shape(Client) == shape(AsyncClient)
+
+
+def test_type_checkers_may_use_its_types() -> None:
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+
+    for package in packages["targets"]["wheel"]["packages"]:
+        assert (ROOT / package / "py.typed").exists()
 
 
 def test_all_that_is_public_is_documented() -> None:
