@@ -3,6 +3,7 @@
 It does no I/O, and knows neither threads nor a loop.
 """
 
+import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,19 +107,18 @@ class Calls:
         begun = self._link.now()
         while True:
             asked_at = self._link.now()
-            left = LONG_POLL_S
-            if within_s is not None:
-                left = min(left, max(0.0, begun + within_s - asked_at))
+            left = math.inf if within_s is None else max(0.0, begun + within_s - asked_at)
+            poll_s = min(left, LONG_POLL_S)
             request = self._request(
-                "GET", job_path(job), query={"wait": f"{left:.3f}"}, longer_s=left
+                "GET", job_path(job), query={"wait": f"{poll_s:.3f}"}, longer_s=poll_s
             )
-            record = job_of((yield from self._follow_up(request, within_s)).content)
+            record = job_of((yield from self._follow_up(request, left)).content)
             if record.ended:
                 return record
             if within_s is not None and self._link.now() >= begun + within_s:
                 raise NotFinished(record, within_s)
-            if self._link.now() - asked_at < left / 2:  # somebody between does not wait
-                yield Pause(min(left, 1.0))
+            if self._link.now() - asked_at < poll_s / 2:  # somebody between does not wait
+                yield Pause(min(poll_s, 1.0))
 
     def result(self, job: Job, within_s: float | None) -> Steps[Any]:
         """What the handler returned, once the job has completed."""
@@ -197,18 +197,23 @@ class Calls:
             silence_s=self._link.timeout_s + longer_s,
         )
 
-    def _follow_up(self, request: Request, within_s: float | None) -> Steps[httpx.Response]:
+    def _follow_up(self, request: Request, within_s: float) -> Steps[httpx.Response]:
         """A read that goes on over a restart of the server, as streams do."""
-        patience = self._link.patience.streams_s
-        bound = patience if within_s is None else min(patience, within_s)
-        return self._exchange(request, repeatable=True, within_s=bound, passing=GATEWAY)
+        tries = self._link.tries(min(self._link.patience.streams_s, within_s))
+        return self._sent(request, tries, repeatable=True, passing=GATEWAY)
 
-    def _exchange(
+    def _exchange(self, request: Request, *, repeatable: bool) -> Steps[httpx.Response]:
+        """The successful answer to `request`, or the error that it is."""
+        tries = self._link.tries(self._link.patience.calls_s)
+        tries.begun()
+        return self._sent(request, tries, repeatable=repeatable)
+
+    def _sent(
         self,
         request: Request,
+        tries: Tries,
         *,
         repeatable: bool,
-        within_s: float | None = None,
         passing: frozenset[int] = frozenset(),
     ) -> Steps[httpx.Response]:
         """The successful answer to `request`.
@@ -216,9 +221,7 @@ class Calls:
         It is sent again where that can do no harm: nothing of it had left, or it is `repeatable`
         (a read, or a submission with its key); answers in `passing` are failures of that kind.
         """
-        patience = self._link.patience
-        tries = self._link.tries(patience.calls_s if within_s is None else within_s)
-        busy = self._link.tries(patience.busy_s)
+        busy = self._link.tries(self._link.patience.busy_s)
         while True:
             try:
                 response: httpx.Response = yield Send(request)

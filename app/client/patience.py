@@ -12,8 +12,10 @@ FIRST_PAUSE_S: Final = 0.1
 class Patience:
     """For how many seconds the client goes on trying by itself.
 
-    - `calls_s`: a call that does not get through, counted from its first failure.
-    - `streams_s`: a stream or a wait that broke, while the server can't be reached.
+    - `calls_s`: a call that does not get through, counted from its beginning: after an answer that
+      took longer to time out there is no second try.
+    - `streams_s`: a stream or a wait that broke, counted from the break, while the server can't be
+      reached.
     - `busy_s`: a call that is refused with 429 or 503; 0 raises `Busy` at once. `Retry-After` is
       obeyed: a pause that would end too late is not begun.
     - `longest_pause_s`: between two tries of the first two kinds.
@@ -28,8 +30,8 @@ class Patience:
 class Tries:
     """The tries of one call or stream: after each failure, how long to pause, if at all.
 
-    `within_s` counts from the first failure since `reached`. `now` gives seconds that never go
-    back, `uniform` a number from 0 up to 1.
+    `within_s` counts from `begun`, or from the first failure since `reached`. `now` gives seconds
+    that never go back, `uniform` a number from 0 up to 1.
     """
 
     __slots__ = ("_now", "_pauses", "_since", "_uniform", "_within_s", "count")
@@ -43,6 +45,10 @@ class Tries:
         self._uniform = uniform
         self._since: float | None = None
         self._pauses = 0
+
+    def begun(self) -> None:
+        """The time begins now, and not with the first failure."""
+        self._since = self._now()
 
     def reached(self) -> None:
         """The server has answered: the time begins anew with the next failure."""

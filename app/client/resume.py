@@ -20,7 +20,7 @@ from app.client.answers import (
     unreachable,
 )
 from app.client.calls import Link, query_of
-from app.client.errors import ClientError, Gap
+from app.client.errors import ClientError, Gap, Refused
 from app.client.events import EndEvent, Event, GapEvent, event_of
 from app.client.sse import Message, Parser
 from app.client.steps import Deliver, Open, Pause, Read, Request, Steps
@@ -151,7 +151,10 @@ class Following:
     def _pause(self, broken: ClientError) -> float:
         """How long to wait; raises `broken` where the time to try is over."""
         tries = self._tries.count
-        pause_s = self._tries.pause(self._retry_s, longest_s=self._link.patience.longest_pause_s)
+        wished = broken.retry_after_s if isinstance(broken, Refused) else None
+        pause_s = self._tries.pause(
+            max(self._retry_s, wished or 0.0), longest_s=self._link.patience.longest_pause_s
+        )
         if pause_s is None:
             raise broken
         if self._on_reconnect is not None:

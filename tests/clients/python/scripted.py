@@ -51,10 +51,14 @@ def end(seq: int) -> bytes:
 
 @dataclass(slots=True)
 class Scripted:
-    """What the logic did: requests, pauses and what it delivered; `given` is what it gets."""
+    """What the logic did: requests, pauses and what it delivered; `given` is what it gets.
+
+    When nothing is left of that, `server` gives what a request is answered with.
+    """
 
     given: list[Given]
     patience: Patience = field(default_factory=Patience)
+    server: Callable[[Request], list[Given]] | None = None
     requests: list[Request] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
     delivered: list[Any] = field(default_factory=list)
@@ -90,6 +94,8 @@ class Scripted:
                     run.answered(None)
                 case Send(request) | Open(request):
                     self.requests.append(request)
+                    if not self.given and self.server is not None:
+                        self.given = self.server(request)
                     self._give(run, request)
                 case Read():
                     self._give(run, self.requests[-1])

@@ -22,8 +22,8 @@ from app.client.errors import (
     Unreachable,
     Unreadable,
 )
-from app.client.steps import Steps
-from tests.clients.python.scripted import Scripted, always, answer, script
+from app.client.steps import Request, Steps
+from tests.clients.python.scripted import Given, Scripted, always, answer, script
 
 RECORD = {
     "id": "a",
@@ -114,6 +114,21 @@ def test_a_call_gives_up_after_its_time() -> None:
 
     assert not raised.value.sent
     assert one.pauses == [0.1, 0.2, 0.4]
+
+
+def test_a_call_that_took_its_time_to_fail_is_not_sent_again() -> None:
+    one = script([])
+
+    def hang(_: Request) -> list[Given]:
+        one.now += 30
+        return [httpx.ReadTimeout("timed out")]
+
+    one.server = hang
+
+    with pytest.raises(Unreachable, match="timed out"):
+        one.run(submit(one))
+
+    assert len(one.requests) == 1
 
 
 # --- not now --------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import random
 import threading
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_a_story_is_whole_however_it_is_cut(opened: Open, server: ServerProcess,
 def test_what_is_submitted_through_cuts_is_one_job_each(
     opened: Open, server: ServerProcess, seed: int
 ) -> None:
-    tag = f"cut-{seed}-{id(opened)}"
+    tag = f"cut-{uuid4()}"
     with (
         cutting(server.port, at_random(seed, least=1, most=2500)) as proxy,
         opened(server.url) as straight,

@@ -1,15 +1,20 @@
 """A stream over several connections: when it comes back, with what, and when it gives up."""
 
 import json
+from collections.abc import Callable
 from typing import Any, Unpack
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.client.errors import Busy, Gap, NotFound, Unreachable, Unreadable
 from app.client.events import DrainingEvent, EndEvent, GapEvent, OutputEvent, UnknownEvent
 from app.client.resume import Following, Reconnect, StreamOptions
+from app.client.steps import Request
 from tests.clients.python.scripted import (
+    Given,
     Scripted,
     always,
     answer,
@@ -91,6 +96,14 @@ def test_what_stands_before_a_server_that_restarts_is_waited_out() -> None:
     follow(one)
 
     assert ids(one) == [None, "e.1", "e.1", "e.1"]
+
+
+def test_a_server_that_says_when_to_come_back_is_obeyed() -> None:
+    one = script([streamed(), None, answer(503, retry_after="7"), streamed(), end(1)])
+
+    follow(one)
+
+    assert one.pauses == [1, 10]  # twice 7, but no longer than the longest pause
 
 
 def test_it_gives_up_when_the_server_is_away_for_too_long() -> None:
@@ -252,3 +265,49 @@ def test_fields_of_a_newer_server_are_in_raw_and_do_no_harm() -> None:
 def test_a_known_event_that_is_malformed_is_said_to_be(body: str) -> None:
     with pytest.raises(Unreadable, match="the event 'output' can't be read"):
         follow(script([streamed(), event("output", body)]))
+
+
+# --- any break, any pieces ------------------------------------------------------------------------
+
+STORY = [output(1), b": keep-alive\n", output(2), output(3), b": keep-alive\n", output(4), end(5)]
+BREAKS: list[Callable[[], Given]] = [
+    lambda: None,
+    lambda: BROKEN("x"),
+    lambda: httpx.ReadTimeout("x"),
+]
+
+
+def told_after(last_event_id: str | None) -> bytes:
+    """What a server sends to who has read up to this id."""
+    blocks = [b"retry: 10\n", *STORY]
+    if last_event_id is not None:
+        own = f"id: {last_event_id}\n".encode()
+        (seen,) = [number for number, each in enumerate(blocks) if own in each]
+        blocks = [blocks[0], *blocks[seen + 1 :]]
+    return b"".join(blocks)
+
+
+@given(
+    st.lists(st.integers(0, 700), max_size=40),
+    st.lists(st.integers(1, 300), min_size=1, max_size=5),
+)
+def test_whatever_the_breaks_and_the_pieces_every_event_comes_once_and_in_order(
+    cuts: list[int], sizes: list[int]
+) -> None:
+    def connection(request: Request) -> list[Given]:
+        body = told_after(request.headers.get("last-event-id"))
+        passing = cuts.pop() if cuts else len(body)
+        given: list[Given] = [streamed()]
+        sent = body[:passing]
+        while sent:
+            size = sizes[len(sent) % len(sizes)]
+            given.append(sent[:size])
+            sent = sent[size:]
+        return [*given, BREAKS[passing % len(BREAKS)]()]
+
+    one = Scripted([], server=connection)
+
+    follow(one)
+
+    assert chunks(one) == [1, 2, 3, 4]
+    assert [type(each) for each in one.delivered] == [OutputEvent] * 4 + [EndEvent]

@@ -1,10 +1,10 @@
 """Both clients with a real server: every call, how jobs end, what goes along."""
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -185,7 +185,7 @@ def test_a_job_is_forgotten_once_it_has_ended(client: Any, waiting_job: Any) -> 
 
 
 def test_jobs_are_listed_over_pages(client: Any) -> None:
-    tag = f"list-{id(client)}"
+    tag = f"list-{uuid4()}"
     ids = [client.submit("talk", tags={tag: "x"}).id for _ in range(5)]
 
     found = [each.id for each in client.list(page_size=2, tag=tag)]
@@ -212,22 +212,24 @@ def test_wrong_params_name_the_field(client: Any) -> None:
 
 
 def test_the_same_key_is_the_same_job(client: Any) -> None:
-    first = client.submit("talk", idempotency_key=f"key {id(client)}")
+    key = f"a key {uuid4()}"
+    first = client.submit("talk", idempotency_key=key)
 
-    assert client.submit("talk", idempotency_key=f"key {id(client)}").id == first.id
+    assert client.submit("talk", idempotency_key=key).id == first.id
     with pytest.raises(InvalidRequest, match="used before, with another body"):
-        client.submit("fails", idempotency_key=f"key {id(client)}")
+        client.submit("fails", idempotency_key=key)
 
 
-def test_changes_of_all_jobs_are_followed(client: Any) -> None:
-    with client.changes(tail=0) as changes:
-        threading.Timer(0.2, lambda: jobs.append(client.submit("talk", tags={"a": "b"}))).start()
-        jobs: list[Any] = []
-        told = [next(changes) for _ in range(3)]
+def test_changes_of_all_jobs_are_followed(client: Any, server: ServerProcess) -> None:
+    server.submit("talk")
+    with client.changes() as changes:
+        next(changes)  # the stream is open
+        job = server.submit("talk", tags={"a": "b"})
+        own = (each for each in changes if each.job_id == job["id"])
+        told = [next(own) for _ in range(3)]
 
     assert [type(each) for each in told] == [JobStateEvent] * 3
     assert [each.state for each in told] == ["queued", "running", "completed"]
-    assert {each.job_id for each in told} == {jobs[0].id}
     assert told[0].tags == {"a": "b"}
 
 
