@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from telemetry.propagation import extract, parentage
+from telemetry.propagation import extract, inject, parentage
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
@@ -87,16 +87,37 @@ class Raising(TraceContextTextMapPropagator):
         """Fail."""
         raise RuntimeError("no")
 
+    def inject(self, *_args: Any, **_options: Any) -> None:
+        """Fail."""
+        raise RuntimeError("no")
+
 
 def test_a_propagator_that_raises_costs_only_the_context() -> None:
     before = propagate.get_global_textmap()
     propagate.set_global_textmap(Raising())
     try:
-        context = extract([TRACEPARENT])
+        context, headers = extract([TRACEPARENT]), inject()
     finally:
         propagate.set_global_textmap(before)
 
-    assert context == Context()
+    assert (context, headers) == (Context(), {})
+
+
+def test_what_is_written_is_read_again() -> None:
+    given = extract([TRACEPARENT, (b"tracestate", b"vendor=1"), (b"baggage", b"user=ada")])
+    token = otel_context.attach(given)
+    try:
+        headers = inject()
+    finally:
+        otel_context.detach(token)
+
+    found = extract([(name.encode(), value.encode()) for name, value in headers.items()])
+    assert span_in(found) == span_in(given)
+    assert baggage.get_all(found) == {"user": "ada"}
+
+
+def test_without_a_span_nothing_is_written() -> None:
+    assert inject() == {}
 
 
 def test_as_parent_the_span_joins_the_callers_trace() -> None:

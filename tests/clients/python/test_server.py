@@ -234,7 +234,7 @@ def test_changes_of_all_jobs_are_followed(client: Any, server: ServerProcess) ->
 
 
 def test_the_callers_span_is_the_parent_of_the_job(server: ServerProcess, opened: Open) -> None:
-    tracer = TracerProvider().get_tracer("test")
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("test")
     with opened(server.url) as client, tracer.start_as_current_span("caller") as span:
         job = client.submit("talk")
         client.wait(job)
