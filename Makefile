@@ -8,8 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 CODE := app narration telemetry tests
-CLIENTS := tests/clients
-CLIENTS_STAMP := $(CLIENTS)/node_modules/.stamp
+# Test parts that come from npm: each folder has a lock.
+NPM_PARTS := tests/clients tests/console
+NPM_STAMPS := $(NPM_PARTS:%=%/node_modules/.stamp)
 # Workers of the test run; 0 runs all tests in one process.
 WORKERS ?= 2
 # The folder that `make demo` catalogues.
@@ -47,13 +48,13 @@ check: $(STAMP) ## format, lint, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check $(CLIENTS_STAMP) ## everything that must hold: check, then all tests with branch coverage
+test: check $(NPM_STAMPS) ## everything that must hold: check, then all tests with branch coverage
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered
 
-$(CLIENTS_STAMP): $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
+%/node_modules/.stamp: %/package.json %/package-lock.json
 	@command -v npm >/dev/null || { \
-		echo "make: the Node.js client is tested too, and npm is missing; on Debian: apt-get install nodejs npm" >&2; exit 1; }
-	npm ci --prefix $(CLIENTS) --no-audit --no-fund --ignore-scripts --loglevel=error
+		echo "make: clients of npm's are tested too, and npm is missing; on Debian: apt-get install nodejs npm" >&2; exit 1; }
+	npm ci --prefix $* --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
 
 # What `make bench` measures: all of it, or what pytest's -k finds by these words.
@@ -77,6 +78,6 @@ lock: $(STAMP) ## write requirements.lock anew, with the newest versions that py
 		--generate-hashes --no-header --no-emit-index-url --quiet --output-file requirements.lock
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) $(CLIENTS)/node_modules dist .coverage .coverage.* .benchmarks \
+	rm -rf $(VENV) $(NPM_PARTS:%=%/node_modules) dist .coverage .coverage.* .benchmarks \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +

@@ -7,7 +7,7 @@ it. It knows no HTTP; what it refuses, it refuses with an error of `app.jobs.err
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.context import Context
 
@@ -94,7 +94,8 @@ class Engine:
             core.loop, metrics=core.metrics, tasks=(self._keeping.sweep, self._keeping.compact)
         )
         self._idle = asyncio.Event()
-        core.metrics.observe(EngineTruth(core, self._keeping.retention, self._operations))
+        self._truth = EngineTruth(core, self._keeping.retention, self._operations)
+        core.metrics.observe(self._truth)
 
     # --- making and reading jobs --------------------------------------------------------------
 
@@ -181,6 +182,10 @@ class Engine:
     def draining(self) -> bool:
         """Whether the server is going and takes no new jobs."""
         return self._core.draining
+
+    def overview(self) -> dict[str, Any]:
+        """The state in numbers, as JSON data."""
+        return {**self._truth.overview(), "streams": self.streams.count}
 
     def ready(self) -> dict[str, bool]:
         """What has to hold for new work to be taken."""

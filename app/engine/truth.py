@@ -1,9 +1,11 @@
 """What gauges read at scrape: the state itself, not a count kept beside it."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from app.engine.core import Core
 from app.jobs.retention import Retention
+from telemetry.clock import rfc3339
 from telemetry.names import Priority, State
 
 
@@ -47,6 +49,23 @@ class EngineTruth:
     def slots(self) -> int:
         """How many jobs may run at once."""
         return self._core.settings.concurrency
+
+    def overview(self) -> dict[str, Any]:
+        """All of it at once, and more, as `GET /v1/overview` says it."""
+        core, ages, depth = self._core, self.oldest_age_s(), self.queue_depth()
+        return {
+            "at": rfc3339(core.clock.wall_ns()),
+            "slots": self.slots(),
+            "running": self.running(),
+            "retrying": self.retrying(),
+            "queue": {
+                each.value: {"depth": depth.get(each, 0), "oldest_age_s": ages[each]}
+                for each in reversed(Priority)
+            },
+            "deferred": self.deferred(),
+            "states": {each.value: core.registry.count(each) for each in State},
+            "draining": core.draining,
+        }
 
     def _of_each(self, *states: State) -> Mapping[str, int]:
         """A number for every operation, 0 included: a series that vanishes is no zero."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from fastapi import FastAPI
 from opentelemetry.sdk.resources import Resource
 
-from app.http import health, jobs, narration, operations, stream, trace
+from app.http import console, health, jobs, narration, operations, overview, stream, trace
 from app.http import metrics as scrape
 from app.http.hosts import HostCheck, Hosts
 from app.http.openapi import add_openapi
@@ -31,7 +31,9 @@ ROUTES: Final[tuple[Callable[[FastAPI, Serving], None], ...]] = (
     trace.add_routes,
     operations.add_routes,
     scrape.add_routes,
+    overview.add_routes,
     health.add_routes,
+    console.add_routes,
 )
 
 

@@ -48,6 +48,11 @@ class ListQuery(BaseModel):
         default=[],
         description="Only jobs with this tag: `key`, or `key:value`; repeated, all must hold.",
     )
+    text: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Only jobs with this in id, operation, tags or params, whatever its case.",
+    )
     since: AwareDatetime | None = Field(default=None, description="Created at or after this time.")
     until: AwareDatetime | None = Field(default=None, description="Created before this time.")
     limit: int = Field(default=100, ge=1, le=MAX_PAGE, description="Jobs on one page.")
@@ -106,6 +111,7 @@ class JobRoutes:
             states=frozenset(query.state),
             operation=query.operation,
             tag=tuple(query.tag),
+            text=query.text,
             since=nanoseconds(query.since),
             until=nanoseconds(query.until),
         )

@@ -30,7 +30,8 @@ class JobFilter:
     """Which jobs to list; an empty field selects all.
 
     `tag` holds `key` or `key:value`, and all must hold. `since` (inclusive) and `until` (exclusive)
-    bound the time of creation, in nanoseconds since the Unix epoch.
+    bound the time of creation, in nanoseconds since the Unix epoch. `text` is looked for in id,
+    operation, tags and the params' JSON, whatever its case.
     """
 
     states: frozenset[State] = frozenset()
@@ -38,11 +39,12 @@ class JobFilter:
     tag: tuple[str, ...] = ()
     since: int | None = None
     until: int | None = None
+    text: str | None = None
 
     @property
     def needs_a_look(self) -> bool:
         """Whether the counts by state and operation do not answer it."""
-        return bool(self.tag) or self.since is not None or self.until is not None
+        return bool(self.tag or self.text) or self.since is not None or self.until is not None
 
     def admits(self, job: Job) -> bool:
         """Whether `job` is among them."""
@@ -52,6 +54,7 @@ class JobFilter:
             and (self.since is None or job.created_ns >= self.since)
             and (self.until is None or job.created_ns < self.until)
             and all(_tagged(job, tag) for tag in self.tag)
+            and (not self.text or _says(job, self.text.lower()))
         )
 
 
@@ -214,6 +217,12 @@ def _counted_as(job: Job) -> tuple[State, str, bool]:
 def _tagged(job: Job, tag: str) -> bool:
     key, colon, value = tag.partition(":")
     return job.tags.get(key) == value if colon else key in job.tags
+
+
+def _says(job: Job, text: str) -> bool:
+    tags = (f"{key}:{value}" for key, value in job.tags.items())
+    said = (job.id, job.operation, *tags, job.params_json.decode())
+    return any(text in each.lower() for each in said)
 
 
 def _cursor(number: int) -> str:

@@ -42,6 +42,7 @@ def test_jobs_are_found_by_state_operation_tag_and_time(serve: Serve, run: Run) 
             assert await found(state=["completed", "running"]) == [busy["id"], done["id"]]
             assert await found(operation="forever") == [busy["id"]]
             assert await found(tag="team:red") == [busy["id"]]
+            assert await found(text='"A":1') == [done["id"]]
             assert await found(tag="team") == [busy["id"], done["id"]]
             assert await found(since=busy["created_at"]) == [busy["id"]]
             assert await found(until=busy["created_at"]) == [done["id"]]

@@ -68,6 +68,26 @@ def test_the_probes_and_the_metrics_answer(serve: Serve, run: Run) -> None:
     run(test())
 
 
+def test_the_overview_says_what_waits_and_runs(serve: Serve, run: Run) -> None:
+    async def test() -> None:
+        async with serve(OPERATIONS, concurrency=1) as served:
+            first = await served.submit("forever")
+            await served.until(first["id"], "running")
+            await served.submit("forever", priority="high")
+            await served.submit("forever", start="on_stream")
+
+            found = (await served.client.get("/v1/overview")).json()
+
+            assert (found["slots"], found["running"]["forever"], found["deferred"]) == (1, 1, 1)
+            assert [*found["queue"]] == ["critical", "high", "normal", "low"]
+            assert [each["depth"] for each in found["queue"].values()] == [0, 1, 0, 0]
+            assert found["queue"]["high"]["oldest_age_s"] > 0
+            assert found["states"]["queued"] == 2
+            assert (found["streams"], found["draining"]) == (0, False)
+
+    run(test())
+
+
 def test_a_draining_server_is_not_ready_and_refuses_jobs_but_answers(
     serve: Serve, run: Run
 ) -> None:

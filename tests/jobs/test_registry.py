@@ -180,6 +180,9 @@ def test_filters_select_and_all_must_hold(make_job: MakeJob) -> None:
     assert ids(registry, JobFilter(since=20)) == ["c", "b"]
     assert ids(registry, JobFilter(until=20)) == ["a"]
     assert ids(registry, JobFilter(since=20, until=30)) == ["b"]
+    assert ids(registry, JobFilter(text="OTHER")) == ["c"]
+    assert ids(registry, JobFilter(text="m:Red")) == ["a"]
+    assert ids(registry, JobFilter(text="nothing")) == []
 
 
 def test_a_tag_value_may_have_colons(make_job: MakeJob) -> None:
