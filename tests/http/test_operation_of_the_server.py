@@ -71,14 +71,15 @@ def test_the_probes_and_the_metrics_answer(serve: Serve, run: Run) -> None:
 def test_the_overview_says_what_waits_and_runs(serve: Serve, run: Run) -> None:
     async def test() -> None:
         async with serve(OPERATIONS, concurrency=1) as served:
-            first = await served.submit("forever")
+            long = {"seconds": 600}
+            first = await served.submit("patient", params=long)
             await served.until(first["id"], "running")
-            await served.submit("forever", priority="high")
-            await served.submit("forever", start="on_stream")
+            await served.submit("patient", params=long, priority="high")
+            await served.submit("patient", params=long, start="on_stream")
 
             found = (await served.client.get("/v1/overview")).json()
 
-            assert (found["slots"], found["running"]["forever"], found["deferred"]) == (1, 1, 1)
+            assert (found["slots"], found["running"]["patient"], found["deferred"]) == (1, 1, 1)
             assert [*found["queue"]] == ["critical", "high", "normal", "low"]
             assert [each["depth"] for each in found["queue"].values()] == [0, 1, 0, 0]
             assert found["queue"]["high"]["oldest_age_s"] > 0
