@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from app.http.problems import BAD_JSON, NOT_JSON, TOO_LARGE, Problem
+from app.http.serving import JSON, headers
 
 MAX_DEPTH: Final = 64
 """Levels of nesting; far above any real body, far below what breaks an encoder."""
@@ -33,23 +34,24 @@ async def read_json(request: Request, *, limit: int) -> Any:
 
 async def read_body(request: Request, *, limit: int) -> bytes:
     """The whole body, at most `limit` bytes; refused as early as can be known."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit):  # noqa: PLR2004 — digits
-        raise _too_large(limit)
+    for declared in headers(request, b"content-length"):
+        if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit):  # noqa: PLR2004 — digits
+            raise _too_large(limit)
     chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in request.stream():
-            if not chunk:
-                continue
-            if not size:
-                _check_type(request.headers.get("content-type"))
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            chunks.append(chunk)
-    except ClientDisconnect:  # nobody is left to read the answer
-        raise Problem(BAD_JSON, "The body ended before its time.") from None
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":  # nobody is left to read the answer
+            raise Problem(BAD_JSON, "The body ended before its time.")
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        if not chunk:
+            continue
+        if not size:
+            _check_type(headers(request, b"content-type"))
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
     return b"".join(chunks)
 
 
@@ -73,12 +75,14 @@ def decode(body: bytes) -> Any:
     return value
 
 
-def _check_type(declared: str | None) -> None:
-    name, _, parameters = (declared or "").partition(";")
+def _check_type(declared: list[str]) -> None:
+    if declared == [JSON]:
+        return
+    name, _, parameters = declared[0].partition(";") if declared else ("", "", "")
     charset = parameters.strip().lower().replace('"', "")
     if _JSON_TYPE.fullmatch(name.strip()) and charset in {"", "charset=utf-8"}:
         return
-    given = "none" if declared is None else repr(declared[:100])
+    given = repr(declared[0][:100]) if declared else "none"
     raise Problem(
         NOT_JSON,
         f"The content type must be application/json, in UTF-8; it is {given}.",

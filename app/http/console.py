@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.http.openapi import get_route
+from app.http.routes import get_route
 from app.http.serving import Serving, root_path
 
 PAGES: Final = ("/", "/jobs/{job_id}", "/run")

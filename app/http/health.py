@@ -6,8 +6,9 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from app.http.openapi import get_route, ok, problems
+from app.http.openapi import ok, problems
 from app.http.problems import NOT_READY, Problem, retry_after
+from app.http.routes import get_route
 from app.http.serving import Serving, json_response
 
 

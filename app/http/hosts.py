@@ -6,11 +6,11 @@ is checked, on every method. It can send writes without a body: so a write from 
 site is refused. This module knows no route.
 """
 
+import functools
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -27,6 +27,8 @@ from app.http.problems import (
 ANY: Final = "*"
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_SHOWN: Final = 100
+_REMEMBERED: Final = 64
+"""Authorities whose answer is kept: clients say the same one each time."""
 
 
 class Hosts:
@@ -37,15 +39,16 @@ class Hosts:
     needs a name.
     """
 
-    __slots__ = ("_any", "_literals", "names")
+    __slots__ = ("_any", "_literals", "accept", "names")
 
     def __init__(self, allowed: Iterable[str], *, bound: str | None = None) -> None:
         self.names = frozenset(_plain(name) for name in (*allowed, bound) if name)
         self._any = ANY in self.names
         self._literals = bound is not None and _is_wildcard(bound)
+        self.accept: Callable[[str], bool] = functools.lru_cache(_REMEMBERED)(self._accept)
+        """Whether an authority (host, or host:port) is one of our names."""
 
-    def accept(self, authority: str) -> bool:
-        """Whether `authority` (host, or host:port) is one of our names."""
+    def _accept(self, authority: str) -> bool:
         if self._any:
             return True
         host = host_part(authority)
@@ -79,21 +82,24 @@ class HostCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is addressed to us."""
         if scope["type"] == "http":
-            problem = self._refusal(Headers(scope=scope), scope["method"])
+            problem = self._refusal(scope["headers"], scope["method"])
             if problem is not None:
                 document = http_problem(problem, instance_of(Request(scope)))
                 await document.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _refusal(self, headers: Headers, method: str) -> Problem | None:
-        given = headers.getlist("host")
+    def _refusal(self, headers: Iterable[tuple[bytes, bytes]], method: str) -> Problem | None:
+        given = [value.decode("latin-1") for name, value in headers if name == b"host"]
         if len(given) != 1:
             return Problem(BAD_HOST, f"There are {len(given)} Host headers; there must be one.")
         if not self._hosts.accept(given[0]):
             return self._foreign(MISDIRECTED, given[0])
         if method not in _READS:
-            for origin in headers.getlist("origin"):
+            for name, value in headers:
+                if name != b"origin":
+                    continue
+                origin = value.decode("latin-1")
                 if not self._hosts.accept(origin.partition("://")[2]):
                     return self._foreign(FOREIGN_ORIGIN, origin)
         return None

@@ -7,18 +7,20 @@ from fastapi import FastAPI, Query, Request
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from app.http.body import read_json
-from app.http.openapi import body_of, get_route, ok, problems, write_route
+from app.http.openapi import body_of, ok, problems
 from app.http.problems import INVALID, Problem
 from app.http.records import accepted, mounted, record_response
+from app.http.routes import get_route, write_route
 from app.http.serving import (
     API,
-    JSON,
+    JsonResponse,
     Serving,
-    invalid_submissions,
+    headers,
+    invalid_submission,
     refuse_unknown_parameters,
     root_path,
     validated,
@@ -122,7 +124,7 @@ class JobRoutes:
             next=page.next,
             total=page.total,
         )
-        return Response(content.model_dump_json(), media_type=JSON)
+        return JsonResponse(content.model_dump_json().encode())
 
     async def record(
         self, request: Request, job_id: str, query: Annotated[RecordQuery, Query()]
@@ -146,8 +148,10 @@ class JobRoutes:
         refuse_unknown_parameters(request, ())
         body = await read_json(request, limit=self._serving.settings.max_body_bytes)
         changes = None if body is None else validated(RetryChanges, body)
-        with invalid_submissions():
+        try:
             record = self._serving.engine().retry(job_id, changes, caller_context(request))
+        except ValidationError as error:  # of the old submission and the changes together
+            raise invalid_submission(error) from None
         return accepted(record, request, 202)
 
     async def forget(self, request: Request, job_id: str) -> Response:
@@ -224,7 +228,7 @@ def idempotency_key(request: Request) -> str | None:
         Problem: 422, if it is repeated, empty, too long or not printable ASCII.
 
     """
-    given = request.headers.getlist("idempotency-key")
+    given = headers(request, b"idempotency-key")
     if not given:
         return None
     key = given[0]
@@ -237,7 +241,7 @@ def idempotency_key(request: Request) -> str | None:
 
 def caller_context(request: Request) -> Context:
     """The parent of a job's span: the caller's span (W3C), else the request's own, if any."""
-    context = extract(request.headers.raw)
+    context = extract(request.scope["headers"])
     called = trace.get_current_span(context).get_span_context().is_valid
     return context if called else otel_context.get_current()
 

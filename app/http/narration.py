@@ -7,7 +7,8 @@ from fastapi import FastAPI, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from app.http.openapi import get_route, ok, problems
+from app.http.openapi import ok, problems
+from app.http.routes import get_route
 from app.http.serving import API, JSON, NDJSON, Serving
 from narration.view import Format, View, document, render
 

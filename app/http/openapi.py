@@ -1,6 +1,5 @@
 """The OpenAPI document: what FastAPI can't see for itself, since bodies are read by hand."""
 
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -8,13 +7,11 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
-from starlette.responses import Response
 
 from app.http.problems import MEDIA_TYPE
 from app.jobs.submission import RetryChanges, Submission
 
 Responses = dict[int | str, dict[str, Any]]
-Endpoint = Callable[..., Awaitable[Response]]
 
 _REF: Final = "#/components/schemas/{model}"
 
@@ -33,24 +30,6 @@ class ProblemDocument(BaseModel):
         default=None, description="Each wrong part: where, what, and what would be legal."
     )
     legal: Any = Field(default=None, description="What would be legal.")
-
-
-def get_route(app: FastAPI, path: str, endpoint: Endpoint, **options: Any) -> None:
-    """Add a GET, and the HEAD that goes with it (RFC 9110, 9.3.2); only GET is documented."""
-    options.setdefault("summary", summary_of(endpoint))
-    app.add_api_route(path, endpoint, methods=["GET"], response_class=Response, **options)
-    app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
-
-
-def write_route(app: FastAPI, method: str, path: str, endpoint: Endpoint, **options: Any) -> None:
-    """Add a call that changes something."""
-    options.setdefault("summary", summary_of(endpoint))
-    app.add_api_route(path, endpoint, methods=[method], response_class=Response, **options)
-
-
-def summary_of(endpoint: Endpoint) -> str:
-    """The first line of its docstring, without the stop."""
-    return (endpoint.__doc__ or "").partition("\n")[0].removesuffix(".")
 
 
 def ok(status: int, model: type[BaseModel], *, location: bool = False) -> Responses:

@@ -6,7 +6,8 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from app.http.openapi import get_route, ok, problems
+from app.http.openapi import ok, problems
+from app.http.routes import get_route
 from app.http.serving import API, Serving, json_response, refuse_unknown_parameters
 
 

@@ -3,8 +3,7 @@
 It holds no state of its own.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -49,29 +48,27 @@ def validated(model: type[_Model], value: Any) -> _Model:
         InvalidSubmission: says which fields are wrong.
 
     """
-    with invalid_submissions():
-        return model.model_validate(value)
-
-
-@contextmanager
-def invalid_submissions() -> Iterator[None]:
-    """What pydantic finds wrong becomes an error of ours, without the values.
-
-    Raises:
-        InvalidSubmission: says which fields are wrong.
-
-    """
     try:
-        yield
+        return model.model_validate(value)
     except ValidationError as error:
-        told = error.errors(include_url=False, include_input=False)
-        raise InvalidSubmission(
-            [field_error(str(each["msg"]), *each["loc"]) for each in told]
-        ) from None
+        raise invalid_submission(error) from None
+
+
+def invalid_submission(error: ValidationError) -> InvalidSubmission:
+    """What pydantic finds wrong as an error of ours, without the values."""
+    told = error.errors(include_url=False, include_input=False)
+    return InvalidSubmission([field_error(str(each["msg"]), *each["loc"]) for each in told])
+
+
+def headers(request: Request, name: bytes) -> list[str]:
+    """The values of the header `name`, which is in lower case as all names are in ASGI."""
+    return [value.decode("latin-1") for each, value in request.scope["headers"] if each == name]
 
 
 def refuse_unknown_parameters(request: Request, legal: tuple[str, ...]) -> None:
     """A parameter that means nothing here is a 422: most often it is a typing error."""
+    if not request.scope["query_string"]:
+        return
     unknown = [name for name in request.query_params if name not in legal]
     if unknown:
         raise invalid_parameter(
@@ -89,16 +86,28 @@ def invalid_parameter(name: str, message: str, legal: tuple[str, ...]) -> Proble
     )
 
 
+class JsonResponse(Response):
+    """A body of JSON with its headers, which are encoded as they are: names in lower case."""
+
+    def __init__(
+        self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.body = body
+        self.status_code = status
+        self.background = None
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", b"application/json"),
+        ]
+        for name, value in (headers or {}).items():
+            self.raw_headers.append((name.encode("latin-1"), value.encode("latin-1")))
+
+
 def json_response(
     content: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """`content` as JSON."""
-    return Response(
-        msgspec.json.encode(content),
-        status_code=status,
-        media_type=JSON,
-        headers=dict(headers or {}),
-    )
+    return JsonResponse(msgspec.json.encode(content), status, headers)
 
 
 def root_path(request: Request) -> str:

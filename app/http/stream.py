@@ -9,7 +9,8 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from app.http.openapi import get_route, problems
+from app.http.openapi import problems
+from app.http.routes import get_route
 from app.http.serving import (
     API,
     NDJSON,

@@ -8,7 +8,8 @@ from fastapi import FastAPI, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from app.http.openapi import get_route, problems
+from app.http.openapi import problems
+from app.http.routes import get_route
 from app.http.serving import API, Serving, json_response
 from narration.disclosure import visible
 from narration.masking import masker

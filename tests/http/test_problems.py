@@ -9,7 +9,6 @@ from fastapi import FastAPI, Query
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.http.openapi import get_route
 from app.http.problems import (
     INVALID,
     Problem,
@@ -18,6 +17,7 @@ from app.http.problems import (
     retry_after,
     status_of,
 )
+from app.http.routes import get_route
 from app.jobs import errors
 from telemetry.names import State
 
