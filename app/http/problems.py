@@ -219,6 +219,14 @@ def instance_of(request: Request) -> str:
     return raw.decode("ascii", "backslashreplace") or "/"
 
 
+def refusal(error: errors.NarratorError | Problem, request: Request) -> Response:
+    """The answer to what the domain or HTTP itself refuses."""
+    instance = instance_of(request)
+    if isinstance(error, Problem):
+        return http_problem(error, instance).response()
+    return domain_problem(error, instance).response()
+
+
 def allowed_methods(app: FastAPI, request: Request) -> str:
     """The Allow header of a path: every method that some route has for it."""
     found: set[str] = set()
@@ -232,13 +240,9 @@ def allowed_methods(app: FastAPI, request: Request) -> str:
 def add_problem_handlers(app: FastAPI) -> None:
     """Make every error of `app` a problem document."""
 
-    async def domain(request: Request, error: Exception) -> Response:
-        assert isinstance(error, errors.NarratorError)  # noqa: S101 — for the type checker
-        return domain_problem(error, instance_of(request)).response()
-
     async def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, Problem)  # noqa: S101 — for the type checker
-        return http_problem(error, instance_of(request)).response()
+        assert isinstance(error, errors.NarratorError | Problem)  # noqa: S101 — for the type checker
+        return refusal(error, request)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 — for the type checker
@@ -263,7 +267,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         detail = "A defect of the server; its log says more."
         return status_problem(500, place, detail=detail).response()
 
-    app.add_exception_handler(errors.NarratorError, domain)
+    app.add_exception_handler(errors.NarratorError, refused)
     app.add_exception_handler(Problem, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

@@ -3,14 +3,18 @@
 It knows no route.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.http.problems import Problem, refusal
+from app.jobs.errors import NarratorError
 
 Endpoint = Callable[..., Awaitable[Response]]
 
@@ -19,17 +23,50 @@ class PlainRoute(APIRoute):
     """A route whose endpoint is given the request and the path's parameters, as they are.
 
     FastAPI reads its signature for the document, and has nothing to solve, validate or close when
-    it is called: that would cost more than a submission's own validation.
+    it is called: that would cost more than a submission's own validation. What the endpoint refuses
+    is answered here, so that it can be called past the framework too.
     """
 
     def __init__(self, path: str, endpoint: Endpoint, **options: Any) -> None:
         super().__init__(path, endpoint, **options)
+        names = tuple(self.param_convertors)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            response = await endpoint(Request(scope, receive), **scope["path_params"])
+            request = Request(scope, receive)
+            try:
+                response = await endpoint(
+                    request, **{name: scope["path_params"][name] for name in names}
+                )
+            except (NarratorError, Problem) as error:
+                response = refusal(error, request)
             await response(scope, receive, send)
 
         self.app = app
+
+
+class Shortcut:
+    """ASGI middleware that calls plain routes of a fixed path at once, past the framework.
+
+    Routing, its layers of error handling and its stack of contexts cost as much as all that such a
+    route does before the engine is called.
+    """
+
+    def __init__(self, app: ASGIApp, *, routes: Iterable[BaseRoute]) -> None:
+        self._app = app
+        self._routes = {
+            (method, route.path): route.app
+            for route in routes
+            if isinstance(route, PlainRoute) and not route.param_convertors
+            for method in route.methods or ()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the route, or pass on."""
+        app = self._app
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            app = self._routes.get((scope["method"], path), app)
+        await app(scope, receive, send)
 
 
 def get_route(app: FastAPI, path: str, endpoint: Endpoint, **options: Any) -> None:

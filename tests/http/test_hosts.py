@@ -55,6 +55,14 @@ def test_bound_to_every_address_each_literal_one_is_accepted_but_no_foreign_name
     assert not hosts.accept("rebound.example:8000")
 
 
+def test_a_name_is_not_accepted_because_another_was() -> None:
+    hosts = Hosts(["localhost"])
+
+    for _ in range(2):
+        assert hosts.accept("localhost:8000")
+        assert not hosts.accept("rebound.example:8000")
+
+
 def test_a_star_accepts_every_name() -> None:
     assert Hosts(["*"]).accept("whatever.example")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from httpx_sse import aconnect_sse
+from opentelemetry.trace import SpanKind
 
 from app import operation
 
@@ -152,6 +153,11 @@ def test_one_server_span_is_made_for_a_request_and_none_for_probes(serve: Serve,
             assert named().count("GET /v1/jobs/{job_id}/stream") == 1
             assert [name for name in named() if "http" in name] == []
             assert [name for name in named() if name.endswith(("/metrics", "z"))] == []
+            for span in served.spans.get_finished_spans():
+                if span.name == "POST /v1/jobs":
+                    assert span.kind is SpanKind.SERVER
+                    assert span.attributes["http.route"] == "/v1/jobs"
+                    assert span.attributes["http.status_code"] == 202
 
     run(test())
 
