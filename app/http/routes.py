@@ -54,7 +54,7 @@ class Shortcut:
     def __init__(self, app: ASGIApp, *, routes: Iterable[BaseRoute]) -> None:
         self._app = app
         self._routes = {
-            (method, route.path): route.app
+            (method, route.path): route
             for route in routes
             if isinstance(route, PlainRoute) and not route.param_convertors
             for method in route.methods or ()
@@ -62,11 +62,15 @@ class Shortcut:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the route, or pass on."""
-        app = self._app
+        route = None
         if scope["type"] == "http":
             path = scope["path"].removeprefix(scope.get("root_path", ""))
-            app = self._routes.get((scope["method"], path), app)
-        await app(scope, receive, send)
+            route = self._routes.get((scope["method"], path))
+        if route is None:
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = route  # as the router says it: others tell a request by its route
+        await route.app(scope, receive, send)
 
 
 def get_route(app: FastAPI, path: str, endpoint: Endpoint, **options: Any) -> None:

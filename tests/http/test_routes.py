@@ -29,6 +29,11 @@ async def named(request: Request, job_id: str) -> Response:
     return json_response({"took": job_id})
 
 
+async def told(request: Request) -> Response:
+    """Say which route this is."""
+    return json_response({"path": request.scope["route"].path})
+
+
 async def broken(request: Request) -> Response:
     """Fail."""
     raise RuntimeError(f"a defect at {request.url.path}")
@@ -39,6 +44,7 @@ def application() -> FastAPI:
     app = FastAPI(redirect_slashes=False)
     write_route(app, "POST", "/fixed", fixed)
     write_route(app, "POST", "/broken", broken)
+    write_route(app, "POST", "/told", told)
     write_route(app, "POST", "/jobs/{job_id}", named)
     add_problem_handlers(app)
     app.add_middleware(Shortcut, routes=app.router.routes)
@@ -71,6 +77,10 @@ def test_a_route_is_not_given_the_parameters_of_where_it_is_mounted(application:
 
     assert posted(host, "/of/ada/fixed").json() == {"took": "nothing"}
     assert posted(host, "/of/ada/jobs/one").json() == {"took": "one"}
+
+
+def test_a_route_can_be_told_from_the_scope(application: FastAPI) -> None:
+    assert posted(application, "/told").json() == {"path": "/told"}
 
 
 def test_a_path_is_matched_whole(application: FastAPI) -> None:
