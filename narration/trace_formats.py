@@ -19,6 +19,9 @@ from narration.trace_tree import Visible, description_of, duration_ns
 from telemetry.names import JOB_RUNNING
 
 _INT64: Final = range(-(2**63), 2**63)
+_EXACT_IN_JSON: Final = range(-(2**53) + 1, 2**53)
+"""Integers that a JavaScript number holds; Jaeger writes the others as text."""
+
 _RESOURCE_PREFIXES: Final = ("service.", "telemetry.sdk.")
 """What a file tells of our resource; the rest (host, command line) is the operator's."""
 
@@ -55,7 +58,11 @@ def otlp_json(
 def jaeger_json(
     records: Iterable[SpanRecord], resource: Resource, *, visible: Visible
 ) -> dict[str, Any]:
-    """The file that Jaeger's user interface opens: a list of traces, each with its process."""
+    """The file that Jaeger's user interface opens: a list of traces, each with its process.
+
+    What Jaeger has no field for is a tag (OpenTelemetry specification, "Transformation to non-OTLP
+    Formats"); a link's attributes have no place in the format.
+    """
     known = list(records)
     last = _last_moment(known)
     attributes = _resource_attributes(resource)
@@ -178,6 +185,7 @@ def _jaeger_span(record: SpanRecord, visible: Visible, last: int) -> dict[str, A
     return {
         "traceID": record.trace_id,
         "spanID": record.span_id,
+        "flags": record.flags,
         "operationName": record.name,
         "references": references,
         "startTime": record.start // 1000,
@@ -186,7 +194,7 @@ def _jaeger_span(record: SpanRecord, visible: Visible, last: int) -> dict[str, A
         "logs": [
             {
                 "timestamp": event.at // 1000,
-                "fields": _tags({"event": event.name, **visible(event.attributes, record.scope)}),
+                "fields": _tags(_log_fields(event, record.scope, visible)),
             }
             for event in record.events
         ],
@@ -198,7 +206,17 @@ def _jaeger_span(record: SpanRecord, visible: Visible, last: int) -> dict[str, A
 def _jaeger_attributes(record: SpanRecord, visible: Visible) -> dict[str, Any]:
     attributes = _span_attributes(record, visible)
     attributes["span.kind"] = SpanKind(record.kind).name.lower()
-    attributes["otel.scope.name"] = record.scope
+    scope = {"name": record.scope, "version": record.scope_version}
+    # The second spelling is deprecated, demanded all the same, and what Jaeger's page reads.
+    for prefix in ("otel.scope", "otel.library"):
+        attributes |= {f"{prefix}.{key}": value for key, value in scope.items() if value}
+    attributes |= _dropped(
+        attributes=record.dropped_attributes,
+        events=record.dropped_events,
+        links=record.dropped_links,
+    )
+    if record.trace_state:
+        attributes["w3c.tracestate"] = record.trace_state
     if record.status != StatusCode.UNSET.value:
         attributes["otel.status_code"] = StatusCode(record.status).name
     if record.status == StatusCode.ERROR.value:
@@ -207,6 +225,18 @@ def _jaeger_attributes(record: SpanRecord, visible: Visible) -> dict[str, Any]:
     if description is not None:
         attributes["otel.status_description"] = description
     return attributes
+
+
+def _log_fields(event: EventRecord, scope: str, visible: Visible) -> dict[str, Any]:
+    return {
+        "event": event.name,
+        **visible(event.attributes, scope),
+        **_dropped(attributes=event.dropped_attributes),
+    }
+
+
+def _dropped(**counts: int) -> dict[str, int]:
+    return {f"otel.dropped_{what}_count": count for what, count in counts.items() if count}
 
 
 def _reference(kind: str, trace_id: str, span_id: str) -> dict[str, str]:
@@ -222,7 +252,7 @@ def _tag_value(value: Any) -> dict[str, Any]:
         case bool():
             return {"type": "bool", "value": value}
         case int() if value in _INT64:
-            return {"type": "int64", "value": value}
+            return {"type": "int64", "value": value if value in _EXACT_IN_JSON else str(value)}
         case float() if math.isfinite(value):
             return {"type": "float64", "value": value}
         case bytes():

@@ -74,8 +74,9 @@ class Observer:
 
     def attempt_started(self, entry: Entry, waited_s: float) -> tuple[Scope, ContextVars]:
         """Tell the wait, start the attempt's span; give what the handler speaks and runs in."""
-        job, seen, now = entry.job, entry.observation, self._clock.wall_ns()
+        job, seen = entry.job, entry.observation
         self._wait_ended(entry, job.attempt)
+        now = self._clock.wall_ns()  # read after the wait has ended: the two spans never overlap
         scope = Scope(
             story=entry.story,
             actor=job.operation,

@@ -321,6 +321,7 @@ def test_jaegers_file_has_the_form_that_its_page_opens() -> None:
             "fields": [
                 {"key": "event", "type": "string", "value": "fetch"},
                 {"key": "row", "type": "int64", "value": 1},
+                {"key": "otel.dropped_attributes_count", "type": "int64", "value": 4},
             ],
         }
     ]
@@ -331,6 +332,43 @@ def test_jaegers_file_has_the_form_that_its_page_opens() -> None:
     assert tags["error"] == ("bool", True)
     assert tags["otel.status_code"] == ("string", "ERROR")
     assert tags["span.kind"] == ("string", "consumer")
+
+
+def test_jaegers_file_has_as_tags_what_jaeger_has_no_field_for() -> None:
+    """OpenTelemetry, "Transformation to non-OTLP Formats": deprecated aliases of a scope too."""
+    document = jaeger_json([span(1), FULL], RESOURCE, visible=everything)
+    first, second = document["data"][0]["spans"]
+    tags = {tag["key"]: tag["value"] for tag in second["tags"]}
+
+    assert (
+        tags.items()
+        >= {
+            "otel.scope.name": "opentelemetry.instrumentation.sqlite3",
+            "otel.scope.version": "0.66",
+            "otel.library.name": "opentelemetry.instrumentation.sqlite3",
+            "otel.library.version": "0.66",
+            "otel.dropped_attributes_count": 1,
+            "otel.dropped_events_count": 2,
+            "otel.dropped_links_count": 3,
+            "w3c.tracestate": "v=1",
+        }.items()
+    )
+    assert {tag["key"] for tag in first["tags"]} == {
+        *("span.kind", "otel.scope.name", "otel.library.name")
+    }
+
+
+def test_jaegers_file_has_large_integers_as_text_since_its_page_would_round_them() -> None:
+    numbers = {"most": 2**53 - 1, "more": 2**53, "least": 1 - 2**53, "less": -(2**53)}
+    document = jaeger_json([span(1, attributes=numbers)], RESOURCE, visible=everything)
+    tags = {tag["key"]: tag for tag in document["data"][0]["spans"][0]["tags"]}
+
+    assert {key: (tags[key]["type"], tags[key]["value"]) for key in numbers} == {
+        "most": ("int64", 2**53 - 1),
+        "more": ("int64", str(2**53)),
+        "least": ("int64", 1 - 2**53),
+        "less": ("int64", str(-(2**53))),
+    }
 
 
 def test_jaegers_file_has_a_part_for_each_trace() -> None:
