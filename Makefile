@@ -73,11 +73,24 @@ bench-compare: $(STAMP) ## measure again, beside the run that was saved last; th
 test-sdk: $(STAMP) ## run the OpenTelemetry SDK's own tests bare and with every span tapped, and compare
 	@$(BIN)/python -m tests.sdk.run
 
+# Programs that nobody here wrote and that are large: in an environment of their own.
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/.stamp
+
+.PHONY: test-peers
+test-peers: $(STAMP) $(PEERS_STAMP) ## find every job's spans in a real trace backend (installs 860 MB)
+	$(BIN)/pytest -m peers tests/peers
+
+$(PEERS_STAMP): tests/peers/requirements.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --requirement $<
+	@touch $@
+
 lock: $(STAMP) ## write requirements.lock anew, with the newest versions that pyproject.toml admits
 	$(BIN)/uv pip compile pyproject.toml --group dev --group bench --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-emit-index-url --quiet --output-file requirements.lock
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) $(NPM_PARTS:%=%/node_modules) dist .coverage .coverage.* .benchmarks \
+	rm -rf $(VENV) $(PEERS) $(NPM_PARTS:%=%/node_modules) dist .coverage .coverage.* .benchmarks \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +

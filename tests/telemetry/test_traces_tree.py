@@ -6,25 +6,18 @@ test_traces_end_to_end's.
 """
 
 import itertools
-import os
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags, Status
 
 from telemetry import names
 from tests.telemetry.otlp_receiver import OtlpReceiver, Received
-from tests.telemetry.served import Caller, Server, Trace, events_of, serving, trace_of
-
-Record = dict[str, Any]
-Run = Callable[[Server, Caller, Path], Record]
-
-NEVER: Final = {"base_delay_s": 3600.0, "jitter": "none", "max_delay_s": 3600.0, "max_attempts": 2}
-AT_ONCE: Final = {"base_delay_s": 0.01, "jitter": "none", "max_attempts": 2}
+from tests.telemetry.outcomes import OUTCOMES, Record
+from tests.telemetry.served import Caller, Trace, events_of, serving, trace_of
 
 TOLD: Final = (
     names.JOB_STATE,
@@ -36,69 +29,6 @@ TOLD: Final = (
 """The attributes that say how a span ended, in the order in which they are drawn."""
 
 
-def completed(server: Server, caller: Caller, folder: Path) -> Record:
-    return server.run("coroutine", headers=caller.headers)
-
-
-def retried(server: Server, caller: Caller, folder: Path) -> Record:
-    return server.run("flaky", headers=caller.headers, params={"failures": 1}, retry=AT_ONCE)
-
-
-def failed(server: Server, caller: Caller, folder: Path) -> Record:
-    return server.run("flaky", headers=caller.headers, params={"failures": 2}, retry=AT_ONCE)
-
-
-def timed_out(server: Server, caller: Caller, folder: Path) -> Record:
-    return server.run("endless", headers=caller.headers, timeout_s=0.02)
-
-
-def rejected(server: Server, caller: Caller, folder: Path) -> Record:
-    return server.run("refuses", headers=caller.headers, retry=AT_ONCE)
-
-
-def cancelled_queued(server: Server, caller: Caller, folder: Path) -> Record:
-    first = server.submit("single")
-    server.said(first["id"], "ready")
-    record = server.cancel(server.submit("single", headers=caller.headers)["id"])
-    server.cancel(first["id"])
-    return record
-
-
-def cancelled_running(server: Server, caller: Caller, folder: Path) -> Record:
-    record = server.submit("endless", headers=caller.headers)
-    server.said(record["id"], "ready")
-    return server.cancel(record["id"])
-
-
-def cancelled_retrying(server: Server, caller: Caller, folder: Path) -> Record:
-    record = server.submit("flaky", headers=caller.headers, params={"failures": 9}, retry=NEVER)
-    server.in_state(record["id"], "retrying")
-    return server.cancel(record["id"])
-
-
-def expired(server: Server, caller: Caller, folder: Path) -> Record:
-    first = server.submit("single")
-    server.said(first["id"], "ready")
-    record = server.run("single", headers=caller.headers, queue_timeout_s=0.02)
-    server.cancel(first["id"])
-    return record
-
-
-def lost(server: Server, caller: Caller, folder: Path) -> Record:
-    gate = folder / "gate"
-    os.mkfifo(gate)
-    record = server.submit("held", headers=caller.headers, params={"gate": str(gate)})
-    os.kill(server.said(record["id"], "ready")["fields"]["pid"], signal.SIGKILL)
-    return server.ended(record["id"])
-
-
-RUNS: Final[dict[str, Run]] = {
-    each.__name__: each
-    for each in (
-        *(completed, retried, failed, timed_out, rejected),
-        *(cancelled_queued, cancelled_running, cancelled_retrying, expired, lost),
-    )
-}
 TREES: Final = Path(__file__).with_name("trees.txt")
 """What is expected: for each outcome a line `== outcome`, then its tree."""
 
@@ -160,14 +90,14 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, R
         serving(folder, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint) as server,
     ):
         found: dict[str, Ran] = {}
-        for name, run in RUNS.items():
+        for name, run in OUTCOMES.items():
             caller = Caller.new()
             record = run(server, caller, folder)
             found[name] = Ran(record, caller, trace_of(receiver, caller.trace_id))
         yield found
 
 
-@pytest.fixture(params=list(RUNS))
+@pytest.fixture(params=list(OUTCOMES))
 def ran(request: pytest.FixtureRequest, everything: dict[str, Ran]) -> Ran:
     """The job of one outcome."""
     return everything[request.param]
