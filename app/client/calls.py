@@ -55,6 +55,7 @@ class JobFilter(TypedDict, total=False):
     state: str | Sequence[str]
     operation: str
     tag: str | Sequence[str]
+    text: str
     since: datetime | str
     until: datetime | str
 
