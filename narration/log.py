@@ -1,16 +1,20 @@
 """The log of one story: numbered events in a ring, each encoded once.
 
 It gives the numbers, keeps the newest `limit` events as bytes and tells its watchers, at most once
-a burst, that there is more to read. It does not know who reads, in which form, or what a job is,
-and it has no loop: how a notification is scheduled is given to it. The server's ring of all jobs'
-state changes is one as well; such a log has no end.
+a burst, that there is more to read. Once it has ended it can be packed, and reads as before. It
+does not know who reads, in which form, or what a job is, and it has no loop: how a notification is
+scheduled is given to it. The server's ring of all jobs' state changes is one as well; such a log
+has no end.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Final, NamedTuple
 
+import msgspec
+
+from narration.blocks import Block, Blocks, packed
 from narration.encoding import encode
 from narration.events import EndEvent, Event, level_of
 from telemetry.names import Level
@@ -39,6 +43,8 @@ class Rendering(NamedTuple):
     shown: int
 
 
+_entries_decoder: Final = msgspec.msgpack.Decoder(list[Entry])
+
 _new_entry: Final = tuple.__new__  # a NamedTuple's own `__new__` costs twice as much
 
 
@@ -63,6 +69,7 @@ class NarrationLog:
         "_armed",
         "_entries",
         "_limit",
+        "_packed",
         "_schedule",
         "_watchers",
         "ended",
@@ -89,6 +96,7 @@ class NarrationLog:
         self.readers = 0  # `narration.reader` counts them
         self.renderings: dict[Hashable, Rendering] = {}  # `narration.view` owns what is in it
         self._entries: list[Entry] = []
+        self._packed: Blocks | None = None
         self._limit = limit
         self._schedule = schedule
         self._watchers: dict[object, Callable[[], None]] = {}
@@ -148,6 +156,22 @@ class NarrationLog:
         """All that is kept, from `first` on."""
         return self._between(self.first, self.next)
 
+    def pack(self) -> Iterator[None]:
+        """Keep what there is in compressed blocks from now on, once it has ended; reads as before.
+
+        Each step makes one block, in a millisecond at most; after the last one it is packed.
+        """
+        if not self.ended or self.forgotten or self._packed is not None:
+            return
+        blocks: list[Block] = []
+        for block in packed(self.entries(), _weigh):
+            blocks.append(block)
+            yield
+        if not self.forgotten:
+            self._packed = Blocks(blocks)
+            self._entries = []
+            self.size = self._packed.size
+
     def event_id(self, sequence: int) -> str:
         """The id on the wire: `EPOCH.SEQ`, opaque to clients."""
         return f"{self.epoch}.{sequence}"
@@ -179,6 +203,7 @@ class NarrationLog:
         self.forgotten = True
         self.first = self.next
         self._entries = []
+        self._packed = None
         self.size = 0
         self.renderings.clear()
         self._wake()
@@ -187,6 +212,8 @@ class NarrationLog:
         count = stop - start
         if count <= 0:
             return []
+        if self._packed is not None:
+            return self._packed.read(start - self.first, stop - self.first, _entries_decoder)
         slot = (start - 1) % self._limit
         found = self._entries[slot : slot + count]
         return found + self._entries[: count - len(found)] if len(found) < count else found
@@ -233,3 +260,7 @@ class LockedLog(NarrationLog):
         """As `NarrationLog.forget`."""
         with self._lock:
             super().forget()
+
+
+def _weigh(entry: Entry) -> int:
+    return len(entry.data)

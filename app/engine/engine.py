@@ -91,7 +91,9 @@ class Engine:
         )
         self._keeping = Keeping(core, self._intake)
         self._housekeeping = Housekeeping(
-            core.loop, metrics=core.metrics, tasks=(self._keeping.sweep, self._keeping.compact)
+            core.loop,
+            metrics=core.metrics,
+            tasks=(self._keeping.sweep, self._keeping.compaction.run),
         )
         self._idle = asyncio.Event()
         self._truth = EngineTruth(core, self._keeping.retention, self._operations)
@@ -263,6 +265,7 @@ class Engine:
     def stop(self) -> None:
         """Cancel every timer; nothing runs after this."""
         self._housekeeping.stop()
+        self._keeping.compaction.stop()
         for entry in self._core.entries.values():
             entry.disarm()
 

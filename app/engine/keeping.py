@@ -1,13 +1,14 @@
 """Finished jobs: how long they stay readable, and in how little room.
 
 A job that has finished is kept within three limits (`app.jobs.retention`), oldest gone first. Its
-spans are made compact a little later, when the loop has time: under load most jobs are gone by
-then, and the work is saved. It does not know how a job came to its end.
+story and its spans are packed a little later, when the loop has time (`compaction`). It does not
+know how a job came to its end.
 """
 
-from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
+from app.engine.compaction import Compaction
 from app.engine.core import Core
 from app.engine.entry import Entry
 from app.engine.intake import Intake
@@ -15,12 +16,6 @@ from app.jobs.retention import Retention
 
 ENTRY_BYTES: Final = 4096
 """What a finished job holds beside its story, its params and its result; an estimate."""
-
-COMPACT_AFTER_S: Final = 1.0
-"""Seconds after its end at which a job's spans are made compact."""
-
-COMPACT_AT_ONCE: Final = 100
-"""Jobs that are made compact in one go: a few milliseconds of the loop."""
 
 
 class Keeping:
@@ -35,13 +30,12 @@ class Keeping:
         )
         self._core = core
         self._intake = intake
-        self._loose: deque[tuple[float, Entry]] = deque()
+        self.compaction = Compaction(core.loop, core.clock, pack=self._pack)
 
     def keep(self, entry: Entry) -> None:
         """A job has finished; those that are now too many go."""
-        now = self._core.clock.monotonic()
-        self._weigh(entry, now)
-        self._loose.append((now, entry))
+        self._weigh(entry)
+        self.compaction.add(entry.job.id)
         self.sweep()
 
     def forget(self, job_id: str) -> None:
@@ -61,22 +55,17 @@ class Keeping:
         for job_id in self.retention.surplus(self._core.clock.monotonic()):
             self.forget(job_id)
 
-    def compact(self) -> None:
-        """Make the spans of some jobs compact whose end is a while ago."""
-        now = self._core.clock.monotonic()
-        done = 0
-        while self._loose and done < COMPACT_AT_ONCE:
-            finished, entry = self._loose[0]
-            if now - finished < COMPACT_AFTER_S:
-                return
-            self._loose.popleft()
-            if entry.job.id in self._core.entries:
-                entry.spans.compact()
-                self._weigh(entry, now)
-                done += 1
+    def _pack(self, job_id: str) -> Iterator[None]:
+        """The steps in which one job is packed, unless it has been forgotten."""
+        entry = self._core.entries.get(job_id)
+        if entry is not None:
+            yield from entry.spans.pack()
+            yield from entry.log.pack()
+        if job_id in self._core.entries:
+            self._weigh(self._core.entries[job_id])
 
-    def _weigh(self, entry: Entry, now_mono: float) -> None:
+    def _weigh(self, entry: Entry) -> None:
         job = entry.job
         size = ENTRY_BYTES + entry.log.size + entry.spans.size + len(job.params_json)
         size += len(job.result or b"") + len(job.checkpoint or b"")
-        self.retention.add(job.id, size=size, now_mono=now_mono)
+        self.retention.add(job.id, size=size, now_mono=self._core.clock.monotonic())

@@ -215,6 +215,98 @@ def test_memory_is_bounded_by_the_limit_and_told_truly() -> None:
     assert 0.7 < log.size / real < 1.3
 
 
+# --- packed ---------------------------------------------------------------------------------------
+
+
+def packed(log: NarrationLog) -> NarrationLog:
+    for _ in log.pack():
+        pass
+    return log
+
+
+@given(st.integers(1, 12), st.lists(st.text(max_size=40), max_size=30), st.integers(1, 99))
+def test_a_packed_log_reads_as_before(limit: int, texts: list[str], max_bytes: int) -> None:
+    loose, log = a_log(limit=limit), a_log(limit=limit)
+    for each in (loose, log):
+        for number, text in enumerate(texts):
+            each.keep("narration", list(Level)[number % 5], text.encode())
+        each.append(end())
+    packed(log)
+
+    assert log.entries() == loose.entries()
+    assert (log.first, log.next, log.ended) == (loose.first, loose.next, loose.ended)
+    for start in range(loose.first, loose.next + 2):
+        for count in (1, 3, 99):
+            assert log.read(start, max_events=count, max_bytes=max_bytes) == loose.read(
+                start, max_events=count, max_bytes=max_bytes
+            )
+    for sequence in range(loose.next + 2):
+        assert log.parse_id(f"e1.{sequence}") == loose.parse_id(f"e1.{sequence}")
+    if log.first > 1:
+        with pytest.raises(EvictedError):
+            log.read(log.first - 1, max_events=1, max_bytes=1)
+
+
+def test_a_log_that_has_not_ended_is_not_packed() -> None:
+    log = a_log()
+    log.append(output())
+    size = log.size
+    packed(log)
+
+    assert log.size == size
+    assert log.append(output()) == 2
+
+
+def test_a_packed_log_tells_truly_how_little_it_takes() -> None:
+    log = a_log(limit=500)
+    for number in range(1_000):
+        log.append(output(f"{number} is a line like any other"))
+    log.append(end())
+    loose = log.size
+    packed(log)
+    blocks = log._packed
+    assert blocks is not None
+    real = sum(map(sys.getsizeof, blocks._data))
+
+    assert log._entries == []
+    assert log.size < loose / 5
+    assert 0.9 < log.size / real < 1.1
+
+
+def test_a_long_log_is_packed_in_steps_and_can_be_read_between_them() -> None:
+    log = a_log(limit=1_000)
+    for number in range(999):
+        log.append(output(number))
+    log.append(end())
+    before, steps = log.entries(), 0
+    for _ in log.pack():
+        steps += 1
+
+        assert log.entries() == before
+    assert steps > 1
+    assert log.entries() == before
+    assert list(log.pack()) == []
+
+
+def test_a_log_that_is_forgotten_while_it_is_packed_stays_forgotten() -> None:
+    log = a_log()
+    log.append(end())
+    steps = log.pack()
+    next(steps)
+    log.forget()
+
+    assert list(steps) == []
+    assert (log.size, log.entries()) == (0, [])
+
+
+def test_a_packed_log_can_be_forgotten() -> None:
+    log = a_log()
+    log.append(end())
+    packed(log).forget()
+
+    assert (log.size, log.entries(), log.first) == (0, [], log.next)
+
+
 def test_a_locked_log_takes_events_from_several_threads() -> None:
     log = LockedLog("job", epoch="e", limit=64, schedule=Bursts())
 

@@ -126,6 +126,56 @@ def test_many_finished_spans_are_made_compact_at_once() -> None:
     assert len(log.records()) == LOOSE_LIMIT + 1
 
 
+def pack(log: SpanLog) -> None:
+    for _ in log.pack():
+        pass
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=20), st.booleans())
+def test_packing_changes_nothing_that_is_told(spans: list[tuple[int, bool]], twice: bool) -> None:
+    log = SpanLog(100)
+    tracer = tracer_into(log)
+    for number, (start, is_running) in enumerate(spans):
+        span = tracer.start_span(f"span {number}", start_time=start, attributes={"n": number})
+        span.add_event("event", {"list": [1, 2]})
+        if not is_running:
+            span.end()
+    before, count = log.records(), len(log)
+    pack(log)
+    if twice:
+        pack(log)
+
+    assert log.records() == before
+    assert len(log) == count
+
+
+def test_a_span_that_ends_after_the_packing_is_kept_too() -> None:
+    log = SpanLog(10)
+    tracer = tracer_into(log)
+    late = tracer.start_span("late", start_time=20)
+    tracer.start_span("early", start_time=10).end()
+    steps = log.pack()
+    next(steps)
+    late.end()
+    list(steps)
+    tracer.start_span("last", start_time=30).end()
+
+    assert [record.name for record in log.records()] == ["early", "late", "last"]
+    assert all(record.end is not None for record in log.records())
+
+
+def test_many_packed_spans_take_little_room() -> None:
+    log = SpanLog(1000)
+    tracer = tracer_into(log)
+    for number in range(500):
+        tracer.start_span("work", attributes={"number": number, "path": "/a/b/c"}).end()
+    log.compact()
+    compact = log.size
+    pack(log)
+
+    assert log.size < compact / 2
+
+
 def test_a_span_that_was_never_seen_to_start_is_kept_when_it_ends() -> None:
     log = SpanLog(10)
     log.ended_record(made(end=5_000))
