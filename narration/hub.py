@@ -141,7 +141,7 @@ class Narration:
             job_id,
             epoch=epoch or secrets.token_hex(4),
             limit=self.limits.log_events,
-            schedule=self._wake_later if consumer is None else consumer.loop.call_soon,
+            schedule=self._wake_later if consumer is None else consumer.schedule,
         )
         spans = SpanLog(self.limits.spans)
         story = Story(

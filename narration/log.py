@@ -70,6 +70,7 @@ class NarrationLog:
         "_entries",
         "_limit",
         "_packed",
+        "_renderings",
         "_schedule",
         "_watchers",
         "ended",
@@ -79,7 +80,6 @@ class NarrationLog:
         "job_id",
         "next",
         "readers",
-        "renderings",
         "size",
     )
 
@@ -94,18 +94,26 @@ class NarrationLog:
         self.ended = False
         self.forgotten = False
         self.readers = 0  # `narration.reader` counts them
-        self.renderings: dict[Hashable, Rendering] = {}  # `narration.view` owns what is in it
         self._entries: list[Entry] = []
         self._packed: Blocks | None = None
         self._limit = limit
         self._schedule = schedule
-        self._watchers: dict[object, Callable[[], None]] = {}
+        # None until they are needed: few of many logs have a reader.
+        self._watchers: dict[object, Callable[[], None]] | None = None
+        self._renderings: dict[Hashable, Rendering] | None = None
         self._armed = False
 
     @property
     def watched(self) -> int:
         """How many watchers there are."""
-        return len(self._watchers)
+        return len(self._watchers or ())
+
+    @property
+    def renderings(self) -> dict[Hashable, Rendering]:
+        """What readers at one place share; `narration.view` owns what is in it."""
+        if self._renderings is None:
+            self._renderings = {}
+        return self._renderings
 
     def append(self, event: Event) -> int | None:
         """Number, encode and keep `event`; its sequence, or None after the end or once forgotten.
@@ -189,12 +197,13 @@ class NarrationLog:
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` once a burst of events, and when forgotten; gives what stops it."""
         key = object()
-        self._watchers[key] = callback
+        watchers = self._watchers = {} if self._watchers is None else self._watchers
+        watchers[key] = callback
 
         def unwatch() -> None:
-            self._watchers.pop(key, None)
-            if not self._watchers:
-                self.renderings.clear()
+            watchers.pop(key, None)
+            if not watchers:
+                self._renderings = None
 
         return unwatch
 
@@ -205,7 +214,7 @@ class NarrationLog:
         self._entries = []
         self._packed = None
         self.size = 0
-        self.renderings.clear()
+        self._renderings = None
         self._wake()
 
     def _between(self, start: int, stop: int) -> list[Entry]:
@@ -225,7 +234,7 @@ class NarrationLog:
 
     def _notify(self) -> None:
         self._armed = False  # cleared before telling: a later append arms again
-        for callback in tuple(self._watchers.values()):
+        for callback in tuple((self._watchers or {}).values()):
             try:
                 callback()
             except Exception:  # one watcher never stalls those behind it

@@ -64,21 +64,23 @@ class SpanLog:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._live: dict[tuple[int, int], Span | _Open] = {}
-        self._loose: list[ReadableSpan | SpanRecord] = []
-        self._compact: list[bytes] = []
+        # None until they are needed: a job that waits has one span, which runs.
+        self._loose: list[ReadableSpan | SpanRecord] | None = None
+        self._compact: list[bytes] | None = None
         self._packed: Blocks | None = None
         self._stored = 0
         self.dropped = 0
         """Spans that were not kept."""
 
     def __len__(self) -> int:
-        return len(self._live) + len(self._loose) + len(self._compact) + len(self._packed or ())
+        ended = len(self._loose or ()) + len(self._compact or ()) + len(self._packed or ())
+        return len(self._live) + ended
 
     @property
     def size(self) -> int:
         """Bytes of the finished spans; an estimate of those that are not compact yet."""
         packed_bytes = self._packed.size if self._packed else 0
-        return packed_bytes + self._stored + _LOOSE_BYTES * len(self._loose)
+        return packed_bytes + self._stored + _LOOSE_BYTES * len(self._loose or ())
 
     def started(self, span: Span) -> None:
         """A span of this process has started; `span` is live."""
@@ -148,20 +150,24 @@ class SpanLog:
             for span in self._live.values()
         ]
         kept = self._packed.read(0, len(self._packed), _records_decoder) if self._packed else ()
-        stored = (*kept, *self._compact, *running)
+        stored = (*kept, *(self._compact or ()), *running)
         found = [decode_record(data) for data in stored if data is not None]
         return sorted(found, key=lambda record: record.start)
 
     def compact(self) -> None:
         """Make the finished spans compact."""
-        for span in self._loose:
+        loose, self._loose = self._loose, None
+        if not loose:
+            return
+        if self._compact is None:
+            self._compact = []
+        for span in loose:
             data = _packed(span)
             if data is None:
                 self.dropped += 1
             else:
                 self._compact.append(data)
                 self._stored += len(data)
-        self._loose.clear()
 
     def pack(self) -> Iterator[None]:
         """Keep the finished spans in compressed blocks: once, when the story has ended.
@@ -170,19 +176,22 @@ class SpanLog:
         span that ends later is kept beside them.
         """
         self.compact()
-        if self._packed is not None or not self._compact:
+        compact = self._compact
+        if self._packed is not None or not compact:
             return
         blocks: list[Block] = []
-        for block in packed(tuple(self._compact), len):
+        for block in packed(tuple(compact), len):
             blocks.append(block)
             yield
         self._packed = Blocks(blocks)
-        self._compact = self._compact[len(self._packed) :]
-        self._stored = sum(map(len, self._compact))
+        self._compact = compact[len(self._packed) :] or None
+        self._stored = sum(map(len, self._compact or ()))
 
     def _end(self, key: tuple[int, int], scope: str, span: ReadableSpan | SpanRecord) -> None:
         known = self._live.pop(key, None) is not None
         if known or self._has_room(scope):  # without room it was counted when it started
+            if self._loose is None:
+                self._loose = []
             self._loose.append(span)
             if len(self._loose) > LOOSE_LIMIT:
                 self.compact()

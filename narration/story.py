@@ -78,10 +78,11 @@ class NoCounters:
 class Consumer:
     """The event loop that stores what is told; made on the loop's own thread."""
 
-    __slots__ = ("loop", "thread_id")
+    __slots__ = ("loop", "schedule", "thread_id")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.schedule = loop.call_soon  # one bound method for the logs of all stories
         self.thread_id = threading.get_ident()
 
 

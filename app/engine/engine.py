@@ -141,14 +141,13 @@ class Engine:
         entry = self._entry(job_id)
         if not entry.job.finished:
             waiter: asyncio.Future[None] = self._core.loop.create_future()
-            entry.waiters.append(waiter)
+            entry.waiters = (*entry.waiters, waiter)
             timer = self._core.loop.call_later(timeout_s, _give_up, waiter)
             try:
                 await waiter
             finally:
                 timer.cancel()
-                if waiter in entry.waiters:
-                    entry.waiters.remove(waiter)
+                entry.waiters = tuple(each for each in entry.waiters if each is not waiter)
         return self._record(entry.job)
 
     def find(self, chosen: JobFilter, cursor: str | None = None, limit: int = 100) -> RecordPage:
@@ -267,7 +266,7 @@ class Engine:
         self._housekeeping.stop()
         self._keeping.compaction.stop()
         for entry in self._core.entries.values():
-            entry.disarm()
+            entry.disarm_all()
 
     # --- the means ----------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ when the job is forgotten or, the live parts, when it ends.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -97,25 +97,39 @@ class Entry:
     observation: Observation
     announce: Callable[[Job], None]
     current: RunningAttempt | None = None
-    timers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
-    waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    timers: dict[str, asyncio.TimerHandle] | None = None
+    """Those that are armed; None before the first: few jobs that wait have a limit."""
+    waiters: tuple[asyncio.Future[None], ...] = ()
     watchers: int = 0
     timeout_kind: TimeoutKind | None = None
     last_run_s: float = 0.0
     stopped_after_s: float | None = None
     progress_told_mono: float | None = None
 
-    def disarm(self) -> None:
-        """Cancel every timer of the job and of its attempt."""
-        for timer in self.timers.values():
+    def arm(self, name: str, timer: asyncio.TimerHandle) -> None:
+        """Keep a timer of the job under its name, until it is disarmed."""
+        if self.timers is None:
+            self.timers = {}
+        self.timers[name] = timer
+
+    def disarm(self, name: str) -> bool:
+        """Cancel one timer of the job, and forget it; whether it was armed."""
+        timer = self.timers.pop(name, None) if self.timers else None
+        if timer is not None:
             timer.cancel()
-        self.timers.clear()
+        return timer is not None
+
+    def disarm_all(self) -> None:
+        """Cancel every timer of the job and of its attempt."""
+        for timer in (self.timers or {}).values():
+            timer.cancel()
+        self.timers = None
         if self.current is not None:
             self.current.disarm()
 
     def release_waiters(self) -> None:
         """Wake all that wait for the end."""
-        waiters, self.waiters = self.waiters, []
+        waiters, self.waiters = self.waiters, ()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)

@@ -60,9 +60,7 @@ class Execution:
 
     def _start(self, entry: Entry) -> None:
         core, job = self._core, entry.job
-        timer = entry.timers.pop("queue", None)
-        if timer is not None:
-            timer.cancel()
+        entry.disarm("queue")
         now = core.clock.monotonic()
         waited_s = max(0.0, now - job.queued_mono)
         jobs.start(job, now_ns=core.clock.wall_ns())

@@ -43,6 +43,6 @@ class Feed:
                 priority=job.policy.priority.value,
                 attempt=job.attempt,
                 next_retry_at=rfc3339(job.next_retry_ns) if job.next_retry_ns else None,
-                tags=job.tags,
+                tags=dict(job.tags),
             )
         )

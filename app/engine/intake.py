@@ -56,6 +56,7 @@ class Intake:
         self._narration = narration
         self._new_id = new_id
         self._admit = admit
+        self._announce = core.feed.announce  # one bound method for all jobs
         self._idempotency = Idempotency()
         self._policies: dict[str, Policy] = {}
         settings = core.settings
@@ -175,7 +176,7 @@ class Intake:
             log=told.log,
             spans=told.spans,
             observation=observation,
-            announce=core.feed.announce,
+            announce=self._announce,
         )
 
     def _check_room(self) -> None:

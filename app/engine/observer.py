@@ -36,6 +36,7 @@ class Observer:
         self._spans = JobSpans(tracer, link_parent=link_parent)
         self._metrics = metrics
         self._clock = clock
+        self._disclosures: dict[str, Disclosure] = {}
 
     # --- a job is made, and waits -------------------------------------------------------------
 
@@ -49,7 +50,7 @@ class Observer:
         retry_of: SpanContext | None,
     ) -> Observation:
         """Start the job's span, and say in which scope the job itself speaks."""
-        disclosure = Disclosure(first_party=operation.first_party, allowed=operation.disclose)
+        disclosure = self._disclosure(operation)
         scope = Scope(story=story, actor=NARRATOR, attempt=0, disclosure=disclosure)
         span, context = self._spans.start_job(job, scope, parent, retry_of)
         self._metrics.submitted(job.operation, job.policy.priority)
@@ -158,6 +159,14 @@ class Observer:
         self._tell_state(entry)
         entry.story.put(moments.end_event, job, self._clock.wall_ns())
         entry.observation.let_go()
+
+    def _disclosure(self, operation: Operation) -> Disclosure:
+        """What may be shown of an operation: one object for all its jobs."""
+        found = self._disclosures.get(operation.name)
+        if found is None:
+            found = Disclosure(first_party=operation.first_party, allowed=operation.disclose)
+            self._disclosures[operation.name] = found
+        return found
 
     def _wait_ended(self, entry: Entry, attempt: int) -> None:
         """Tell the wait for `attempt` as a span, if there was one."""

@@ -93,9 +93,7 @@ class AttemptSink:
     # --- on the loop's thread -----------------------------------------------------------------
 
     def _flush(self) -> None:
-        timer = self._entry.timers.pop("progress", None)
-        if timer is not None:
-            timer.cancel()
+        if self._entry.disarm("progress"):
             self._entry.story.put(self._progress_event)
 
     def _take_progress(self, progress: Progress) -> Event | None:
@@ -103,12 +101,13 @@ class AttemptSink:
         if self._is_late():
             return None
         entry.job.progress = progress
-        if "progress" in entry.timers:
+        if entry.timers and "progress" in entry.timers:
             return None
         now, last = self._clock.monotonic(), entry.progress_told_mono
         if last is None or now - last >= self._interval_s:
             return self._progress_event()
-        entry.timers["progress"] = self._loop.call_later(last + self._interval_s - now, self._flush)
+        delay_s = last + self._interval_s - now
+        entry.arm("progress", self._loop.call_later(delay_s, self._flush))
         return None
 
     def _progress_event(self) -> Event | None:

@@ -61,9 +61,7 @@ class Waiting:
             concurrency_key=job.policy.concurrency_key,
             now_mono=now,
         )
-        timer = entry.timers.pop("attach", None)
-        if timer is not None:
-            timer.cancel()
+        entry.disarm("attach")
         limit_s = job.policy.queue_timeout_s
         if limit_s is not None and job.started_ns is None:
             self._arm(entry, "queue", limit_s, self._expire, TimeoutKind.QUEUE)
@@ -77,16 +75,16 @@ class Waiting:
     def leave(self, entry: Entry) -> None:
         """The job waits no longer, for whatever reason: no trace of it in queue or timers."""
         self._core.queue.remove(entry.job.id)
-        entry.disarm()
+        entry.disarm_all()
 
     def _due(self, entry: Entry) -> None:
-        entry.timers.pop("retry", None)
+        entry.disarm("retry")
         jobs.due(entry.job)
         self._core.observer.backoff_ended(entry)
         self.enqueue(entry)
 
     def _deadline(self, entry: Entry) -> None:
-        entry.timers.pop("deadline", None)
+        entry.disarm("deadline")
         state = entry.job.state
         if state in (State.RUNNING, State.CANCELLING):
             self._deadline_passed(entry)
@@ -107,4 +105,4 @@ class Waiting:
     def _arm(
         self, entry: Entry, name: str, delay_s: float, call: Callable[..., None], *args: object
     ) -> None:
-        entry.timers[name] = self._core.loop.call_later(delay_s, call, entry, *args)
+        entry.arm(name, self._core.loop.call_later(delay_s, call, entry, *args))

@@ -27,9 +27,7 @@ class Watching:
     def attached(self, entry: Entry) -> None:
         """A following stream was answered with 200."""
         entry.watchers += 1
-        timer = entry.timers.pop("unwatched", None)
-        if timer is not None:
-            timer.cancel()
+        entry.disarm("unwatched")
         if entry.job.deferred and not entry.job.finished and not self._core.draining:
             self._enqueue(entry)
 
@@ -44,9 +42,9 @@ class Watching:
             and not job.finished
         ):
             grace_s = self._core.settings.unwatched_grace_s
-            entry.timers["unwatched"] = self._core.loop.call_later(grace_s, self._over, entry)
+            entry.arm("unwatched", self._core.loop.call_later(grace_s, self._over, entry))
 
     def _over(self, entry: Entry) -> None:
-        entry.timers.pop("unwatched", None)
+        entry.disarm("unwatched")
         if entry.watchers == 0 and not entry.job.finished:
             self._cancel_unwatched(entry)

@@ -7,7 +7,8 @@ how it is run or of who watches it.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from app.jobs.encoding import decode_json, encode_json
 from app.jobs.errors import AlreadyFinished, IllegalTransition
@@ -38,6 +39,9 @@ __all__ = [
     "succeed",
 ]
 
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})  # one for all jobs, and the next too
+_EMPTY_OBJECT: Final = encode_json({})
+
 
 def submit(
     submission: Submission,
@@ -60,11 +64,11 @@ def submit(
     return Job(
         id=job_id,
         operation=submission.operation,
-        params_json=encode_json(submission.params if params is None else params),
+        params_json=_encoded(submission.params if params is None else params),
         policy=policy,
-        tags=dict(submission.tags),
-        metadata_json=encode_json(submission.metadata),
-        asked=asked_of(submission),
+        tags=dict(submission.tags) or _NOTHING,
+        metadata_json=_encoded(submission.metadata),
+        asked=asked_of(submission) or _NOTHING,
         trace_id=trace_id,
         span_id=span_id,
         retry_of=retry_of,
@@ -80,7 +84,7 @@ def submission_of(job: Job) -> Submission:
         {
             "operation": job.operation,
             "params": job.params,
-            "tags": job.tags,
+            "tags": dict(job.tags),
             "metadata": job.metadata,
             **job.asked,
         }
@@ -113,7 +117,7 @@ def start(job: Job, *, now_ns: int, span_id: str | None = None) -> AttemptRecord
         raise IllegalTransition(job.state, Trigger.START, ["queue"])
     job.attempt += 1
     attempt = AttemptRecord(number=job.attempt, started_ns=now_ns, span_id=span_id)
-    job.attempts.append(attempt)
+    job.attempts = (*job.attempts, attempt)
     job.queued_ns = None
     if job.started_ns is None:
         job.started_ns = now_ns
@@ -145,7 +149,7 @@ def end_attempt(
         error=error,
         span_id=span_id or attempt.span_id,
     )
-    job.attempts[-1] = ended
+    job.attempts = (*job.attempts[:-1], ended)
     job.postponed += outcome is Outcome.RETRY_LATER
     return ended
 
@@ -235,6 +239,10 @@ def stop(job: Job, *, now_ns: int, abandoned: bool = False) -> None:
 def last_checkpoint(job: Job) -> Any:
     """What the last attempt left for the next one, or None."""
     return None if job.checkpoint is None else decode_json(job.checkpoint)
+
+
+def _encoded(value: Mapping[str, Any]) -> bytes:
+    return encode_json(value) if value else _EMPTY_OBJECT
 
 
 def _attempt_runs(job: Job) -> bool:

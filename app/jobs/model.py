@@ -1,10 +1,11 @@
 """A job's data: `Job`, and the small frozen values that it is made of.
 
-What JSON a job holds is kept encoded. Who may change what is in `app.jobs.job`.
+What JSON a job holds is kept encoded. What most jobs have none of (tags, attempts while they wait)
+takes no room: many jobs wait, or are kept, at once. Who may change what is in `app.jobs.job`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -78,7 +79,7 @@ class Job:
     operation: str
     params_json: bytes
     policy: Policy
-    tags: dict[str, str]
+    tags: Mapping[str, str]
     metadata_json: bytes
     asked: Mapping[str, Any]
     """What the submission said of policy and start, for a retry."""
@@ -101,7 +102,7 @@ class Job:
     """The number of the last attempt, those that `RetryLater` ended included."""
     postponed: int = 0
     """Attempts that `RetryLater` ended: they spend none of `max_attempts`."""
-    attempts: list[AttemptRecord] = field(default_factory=list)
+    attempts: tuple[AttemptRecord, ...] = ()
     next_retry_ns: int | None = None
     progress: Progress | None = None
     """Written by the engine: it is no state."""

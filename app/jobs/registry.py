@@ -67,13 +67,23 @@ class Page:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
+class _Count:
+    """How many jobs are in one state, of one operation, deferred or not."""
+
+    state: State
+    operation: str
+    deferred: bool
+    jobs: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class _Place:
     """Where a job is listed and counted."""
 
     job: Job
     number: int
-    counted_as: tuple[State, str, bool]
+    counted: _Count
 
 
 class JobRegistry:
@@ -82,8 +92,9 @@ class JobRegistry:
     def __init__(self) -> None:
         self._places: dict[str, _Place] = {}
         self._by_number: Any = SortedDict()
-        self._counts: Counter[tuple[State, str, bool]] = Counter()
+        self._counts: dict[tuple[State, str, bool], _Count] = {}
         self._added = 0
+        self._on_change = self._changed  # one bound method for all jobs
 
     def __len__(self) -> int:
         return len(self._places)
@@ -105,10 +116,10 @@ class JobRegistry:
         if job.id in self._places:
             raise ValueError(f"there is already a job {job.id}")
         self._added += 1
-        place = _Place(job, self._added, _counted_as(job))
+        place = _Place(job, self._added, self._count_of(job))
         self._places[job.id] = self._by_number[self._added] = place
-        self._counts[place.counted_as] += 1
-        job.on_change = self._changed
+        place.counted.jobs += 1
+        job.on_change = self._on_change
 
     def get(self, job_id: str) -> Job:
         """The job of that id.
@@ -135,7 +146,7 @@ class JobRegistry:
             raise NotFinished(job_id, job.state)
         place = self._places.pop(job_id)
         del self._by_number[place.number]
-        self._uncount(place.counted_as)
+        place.counted.jobs -= 1
         return job
 
     def find(
@@ -166,22 +177,23 @@ class JobRegistry:
     def count(self, *states: State, operation: str | None = None) -> int:
         """How many jobs are in one of `states` (none given: in any), of one operation or of all."""
         return sum(
-            number
-            for (state, name, _), number in self._counts.items()
-            if (not states or state in states) and (operation is None or name == operation)
+            each.jobs
+            for each in self._counts.values()
+            if (not states or each.state in states)
+            and (operation is None or each.operation == operation)
         )
 
     def by_operation(self, *states: State) -> dict[str, int]:
         """How many jobs of each operation are in one of `states`; without the operations at 0."""
         counts: Counter[str] = Counter()
-        for (state, operation, _), number in self._counts.items():
-            if state in states:
-                counts[operation] += number
+        for each in self._counts.values():
+            if each.state in states and each.jobs:
+                counts[each.operation] += each.jobs
         return dict(counts)
 
     def deferred(self) -> int:
         """How many jobs wait for their first stream."""
-        return sum(number for (_, _, deferred), number in self._counts.items() if deferred)
+        return sum(each.jobs for each in self._counts.values() if each.deferred)
 
     def _total(self, chosen: JobFilter) -> int:
         if not chosen.needs_a_look:
@@ -199,19 +211,17 @@ class JobRegistry:
         place = self._places.get(job.id)
         if place is None:  # forgotten
             return
-        self._uncount(place.counted_as)
-        place = _Place(job, place.number, _counted_as(job))
-        self._places[job.id] = self._by_number[place.number] = place
-        self._counts[place.counted_as] += 1
+        place.counted.jobs -= 1
+        place.counted = self._count_of(job)
+        place.counted.jobs += 1
 
-    def _uncount(self, counted_as: tuple[State, str, bool]) -> None:
-        self._counts[counted_as] -= 1
-        if not self._counts[counted_as]:
-            del self._counts[counted_as]
-
-
-def _counted_as(job: Job) -> tuple[State, str, bool]:
-    return job.state, job.operation, job.deferred
+    def _count_of(self, job: Job) -> _Count:
+        """Where `job` is counted as it is now; there are as many as ways for a job to be."""
+        key = job.state, job.operation, job.deferred
+        found = self._counts.get(key)
+        if found is None:
+            found = self._counts[key] = _Count(*key)
+        return found
 
 
 def _tagged(job: Job, tag: str) -> bool:

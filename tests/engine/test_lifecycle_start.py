@@ -180,7 +180,7 @@ def test_a_waiter_that_is_cancelled_leaves_nothing_behind() -> None:
         await bench.settle()
 
         assert waiter.cancelled()
-        assert bench.engine._core.entries[job].waiters == []
+        assert bench.engine._core.entries[job].waiters == ()
 
     run(test, hang)
 
