@@ -13,6 +13,7 @@ from app.engine.moments import limit_s
 from app.jobs import job as jobs
 from app.jobs.model import Failure
 from app.jobs.verdict import expired
+from narration.slim_span import slim
 from telemetry.names import State, TimeoutKind
 
 _UNMET: Final = {
@@ -45,6 +46,7 @@ class Waiting:
             self._arm(entry, "deadline", policy.deadline_s, self._deadline)
         if entry.job.deferred:
             self._core.observer.deferred(entry)
+            slim(entry.observation.span)
             self._arm(entry, "attach", policy.attach_timeout_s, self._expire, TimeoutKind.ATTACH)
         else:
             self.enqueue(entry)
@@ -66,6 +68,8 @@ class Waiting:
         if limit_s is not None and job.started_ns is None:
             self._arm(entry, "queue", limit_s, self._expire, TimeoutKind.QUEUE)
         core.observer.queued(entry, core.queue.position(job.id) or 0)
+        if not core.free_slots and not job.attempt:
+            slim(entry.observation.span)  # it will really wait, and has never run
         self._wake()
 
     def for_retry(self, entry: Entry, delay_s: float) -> None:
