@@ -61,6 +61,8 @@ _VOICES: Final = (
     (names.NARRATION_STORY, b',"story":'),
 )
 
+_NO_FIELDS: Final[Mapping[str, Any]] = {}
+
 
 class Voice:
     """What the messages of one span have in common."""
@@ -85,7 +87,7 @@ class Voice:
         self.actor = formatting.actor_of(scope, source)
         self.shows = is_first_party(source, scope.disclosure)
         """Whether its attributes may be shown; those of a third party may not, by their names."""
-        self.fields: Mapping[str, Any] = {}
+        self.fields = _NO_FIELDS
         """The attributes of the span that were last seen to be plain."""
         self.is_ours = source == names.SCOPE
         self.words = leaves_words(self.mask)

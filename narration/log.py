@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from narration.blocks import Block, Blocks, packed
+from narration.blocks import Blocks, packed, size_of, unpacked
 from narration.encoding import encode
 from narration.events import EndEvent, Event, level_of
 from telemetry.names import Level
@@ -95,7 +95,7 @@ class NarrationLog:
         self.forgotten = False
         self.readers = 0  # `narration.reader` counts them
         self._entries: list[Entry] = []
-        self._packed: Blocks | None = None
+        self._packed: Blocks = ()
         self._limit = limit
         self._schedule = schedule
         # None until they are needed: few of many logs have a reader.
@@ -169,16 +169,16 @@ class NarrationLog:
 
         Each step makes one block, in a millisecond at most; after the last one it is packed.
         """
-        if not self.ended or self.forgotten or self._packed is not None:
+        if not self.ended or self.forgotten or self._packed:
             return
-        blocks: list[Block] = []
+        blocks: list[bytes] = []
         for block in packed(self.entries(), _weigh):
             blocks.append(block)
             yield
         if not self.forgotten:
-            self._packed = Blocks(blocks)
+            self._packed = tuple(blocks)
             self._entries = []
-            self.size = self._packed.size
+            self.size = size_of(self._packed)
 
     def event_id(self, sequence: int) -> str:
         """The id on the wire: `EPOCH.SEQ`, opaque to clients."""
@@ -212,7 +212,7 @@ class NarrationLog:
         self.forgotten = True
         self.first = self.next
         self._entries = []
-        self._packed = None
+        self._packed = ()
         self.size = 0
         self._renderings = None
         self._wake()
@@ -221,8 +221,9 @@ class NarrationLog:
         count = stop - start
         if count <= 0:
             return []
-        if self._packed is not None:
-            return self._packed.read(start - self.first, stop - self.first, _entries_decoder)
+        if self._packed:
+            places = start - self.first, stop - self.first
+            return unpacked(self._packed, *places, _entries_decoder)
         slot = (start - 1) % self._limit
         found = self._entries[slot : slot + count]
         return found + self._entries[: count - len(found)] if len(found) < count else found

@@ -13,6 +13,8 @@ from typing import Any, Final, cast
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Span
 
+from narration.tap import VOICE_ATTRIBUTE, voice_in
+
 FEW: Final = 4
 """Items that are kept in a tuple; with more, the SDK's own deque is made."""
 
@@ -58,6 +60,8 @@ class _Few(BoundedList[Any]):
 def slim(span: Span) -> None:
     """Let go of the room that `span` does not need yet; before any other thread has it."""
     private = cast("Any", span)
+    if voice_in(span) is not None:
+        setattr(private, VOICE_ATTRIBUTE, None)  # the next event makes it again
     for name in ("_events", "_links"):
         full = getattr(span, name, None)
         if type(full) is BoundedList and vars(full).keys() == _PARTS:

@@ -16,7 +16,7 @@ import msgspec
 from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.trace import StatusCode
 
-from narration.blocks import Block, Blocks, packed
+from narration.blocks import Blocks, count_of, packed, size_of, unpacked
 from narration.span_record import (
     EventRecord,
     SpanRecord,
@@ -67,20 +67,19 @@ class SpanLog:
         # None until they are needed: a job that waits has one span, which runs.
         self._loose: list[ReadableSpan | SpanRecord] | None = None
         self._compact: list[bytes] | None = None
-        self._packed: Blocks | None = None
+        self._packed: Blocks = ()
         self._stored = 0
         self.dropped = 0
         """Spans that were not kept."""
 
     def __len__(self) -> int:
-        ended = len(self._loose or ()) + len(self._compact or ()) + len(self._packed or ())
+        ended = len(self._loose or ()) + len(self._compact or ()) + count_of(self._packed)
         return len(self._live) + ended
 
     @property
     def size(self) -> int:
         """Bytes of the finished spans; an estimate of those that are not compact yet."""
-        packed_bytes = self._packed.size if self._packed else 0
-        return packed_bytes + self._stored + _LOOSE_BYTES * len(self._loose or ())
+        return size_of(self._packed) + self._stored + _LOOSE_BYTES * len(self._loose or ())
 
     def started(self, span: Span) -> None:
         """A span of this process has started; `span` is live."""
@@ -149,7 +148,7 @@ class SpanLog:
             _packed(span.snapshot() if isinstance(span, _Open) else span)
             for span in self._live.values()
         ]
-        kept = self._packed.read(0, len(self._packed), _records_decoder) if self._packed else ()
+        kept = unpacked(self._packed, 0, count_of(self._packed), _records_decoder)
         stored = (*kept, *(self._compact or ()), *running)
         found = [decode_record(data) for data in stored if data is not None]
         return sorted(found, key=lambda record: record.start)
@@ -177,15 +176,17 @@ class SpanLog:
         """
         self.compact()
         compact = self._compact
-        if self._packed is not None or not compact:
+        if self._packed or not compact:
             return
-        blocks: list[Block] = []
+        blocks: list[bytes] = []
         for block in packed(tuple(compact), len):
             blocks.append(block)
             yield
-        self._packed = Blocks(blocks)
-        self._compact = compact[len(self._packed) :] or None
+        self._packed = tuple(blocks)
+        self._compact = compact[count_of(self._packed) :] or None
         self._stored = sum(map(len, self._compact or ()))
+        if not self._live:
+            self._live = {}  # a dict that was filled keeps its room
 
     def _end(self, key: tuple[int, int], scope: str, span: ReadableSpan | SpanRecord) -> None:
         known = self._live.pop(key, None) is not None

@@ -26,8 +26,8 @@ from telemetry.names import DropReason
 SCOPE_ATTRIBUTE: Final = "_narration_scope"
 """Where a span of a story carries its scope, so that its children find it."""
 
-
-_VOICE_ATTRIBUTE: Final = "_narration_voice"
+VOICE_ATTRIBUTE: Final = "_narration_voice"
+"""Where it carries its voice, once it has one; None lets the next event make it."""
 
 
 class _Tapped(Span):
@@ -183,5 +183,5 @@ def scope_of(span: object) -> Scope | None:
 
 def voice_in(span: object) -> Voice | None:
     """The voice of a tapped span, if it has one."""
-    voice = getattr(span, _VOICE_ATTRIBUTE, None)
+    voice = getattr(span, VOICE_ATTRIBUTE, None)
     return voice if isinstance(voice, Voice) else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from app.engine.entry import Entry
+from app.engine.entry import Entry, Kept
 from app.engine.feed import Feed
 from app.engine.observer import Observer
 from app.handlers.lifespan import Resources
@@ -34,5 +34,8 @@ class Core:
     export: Callable[[ReadableSpan], None]
     """Exports a span that ended in a child process."""
     entries: dict[str, Entry] = field(default_factory=dict)
+    """The jobs that have not finished, by id."""
+    kept: dict[str, Kept] = field(default_factory=dict)
+    """Those that have, until they are forgotten."""
     free_slots: int = 0
     draining: bool = False

@@ -12,7 +12,7 @@ from typing import Any, Final
 from opentelemetry.context import Context
 
 from app.engine.core import Core
-from app.engine.entry import Entry, StopCause
+from app.engine.entry import Entry, Kept, StopCause
 from app.engine.execution import Execution
 from app.engine.housekeeping import Housekeeping
 from app.engine.intake import Intake
@@ -138,8 +138,9 @@ class Engine:
 
     async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
         """The job once it has finished, or as it is after `timeout_s` seconds; `JobNotFound`."""
-        entry = self._entry(job_id)
-        if not entry.job.finished:
+        job = self._core.registry.get(job_id)
+        if not job.finished:
+            entry = self._core.entries[job_id]
             waiter: asyncio.Future[None] = self._core.loop.create_future()
             entry.waiters = (*entry.waiters, waiter)
             timer = self._core.loop.call_later(timeout_s, _give_up, waiter)
@@ -148,7 +149,7 @@ class Engine:
             finally:
                 timer.cancel()
                 entry.waiters = tuple(each for each in entry.waiters if each is not waiter)
-        return self._record(entry.job)
+        return self._record(job)
 
     def find(self, chosen: JobFilter, cursor: str | None = None, limit: int = 100) -> RecordPage:
         """One page of jobs, newest first; `InvalidCursor`, `InvalidFilter`."""
@@ -162,12 +163,12 @@ class Engine:
 
     def log(self, job_id: str) -> NarrationLog:
         """The job's story; `JobNotFound`."""
-        return self._entry(job_id).log
+        return self._told(job_id).log
 
     def trace(self, job_id: str) -> tuple[list[SpanRecord], Disclosure]:
         """The job's spans so far, and what of their attributes may be shown; `JobNotFound`."""
-        entry = self._entry(job_id)
-        return entry.spans.records(), entry.observation.disclosure
+        told = self._told(job_id)
+        return told.spans.records(), told.disclosure
 
     @property
     def feed(self) -> NarrationLog:
@@ -205,11 +206,11 @@ class Engine:
             JobNotFound, AlreadyFinished.
 
         """
-        entry = self._entry(job_id)
-        if entry.job.finished:
-            raise AlreadyFinished(job_id, entry.job.state)
-        self._cancel(entry, origin)
-        return self._record(entry.job)
+        job = self._core.registry.get(job_id)
+        if job.finished:
+            raise AlreadyFinished(job_id, job.state)
+        self._cancel(self._core.entries[job_id], origin)
+        return self._record(job)
 
     def forget(self, job_id: str) -> None:
         """Forget a finished job; its readers are told.
@@ -270,9 +271,9 @@ class Engine:
 
     # --- the means ----------------------------------------------------------------------------
 
-    def _entry(self, job_id: str) -> Entry:
-        self._core.registry.get(job_id)
-        return self._core.entries[job_id]
+    def _told(self, job_id: str) -> Entry | Kept:
+        job = self._core.registry.get(job_id)
+        return self._core.kept[job_id] if job.finished else self._core.entries[job_id]
 
     def _record(self, job: Job) -> JobRecord:
         base = f"/v1/jobs/{job.id}"

@@ -1,7 +1,7 @@
 """What the engine holds for one job beside its record: story, spans, timers, the running attempt.
 
-A job (`app.jobs.job`) is plain data; everything here is live, belongs to the loop's thread and goes
-when the job is forgotten or, the live parts, when it ends.
+A job (`app.jobs.job`) is plain data; everything here is live and belongs to the loop's thread. An
+`Entry` goes when the job ends; what can still be read of it is `Kept` until it is forgotten.
 """
 
 import asyncio
@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, Span, format_span_id
+from opentelemetry.trace import Span, SpanContext, format_span_id
 
 from app.engine.runners.work import Running
 from app.handlers.operation import Operation
 from app.jobs.model import Job
 from narration.log import NarrationLog
-from narration.scope import Disclosure, Scope
+from narration.scope import Disclosure, Scope, with_scope
 from narration.spans import SpanLog
 from narration.story import Story
 from telemetry.names import TimeoutKind
@@ -37,16 +38,19 @@ class Observation:
 
     scope: Scope
     span: Span
-    context: Context
-    disclosure: Disclosure
+    baggage: Context
+    """What the caller has handed on."""
     attempt_span: Span | None = None
     waiting_from_mono: float | None = None
     backoff_from_mono: float | None = None
+    made: Context | None = None
 
-    def let_go(self) -> None:
-        """The job has ended: of its span only the identity is needed, for who repeats it."""
-        self.span = NonRecordingSpan(self.span.get_span_context())
-        self.context = Context()
+    @property
+    def context(self) -> Context:
+        """Where the job's own spans start: under its span, in its scope; made at the first use."""
+        if self.made is None:
+            self.made = trace.set_span_in_context(self.span, with_scope(self.scope, self.baggage))
+        return self.made
 
     def attempt_span_id(self) -> str | None:
         """The running attempt's span in hex; None where tracing is off."""
@@ -106,6 +110,20 @@ class Entry:
     stopped_after_s: float | None = None
     progress_told_mono: float | None = None
 
+    @property
+    def disclosure(self) -> Disclosure:
+        """What of its spans may be shown."""
+        return self.observation.scope.disclosure
+
+    def kept(self) -> "Kept":
+        """What of it stays when it has ended."""
+        return Kept(
+            log=self.log,
+            spans=self.spans,
+            disclosure=self.disclosure,
+            identity=self.observation.span.get_span_context(),
+        )
+
     def arm(self, name: str, timer: asyncio.TimerHandle) -> None:
         """Keep a timer of the job under its name, until it is disarmed."""
         if self.timers is None:
@@ -133,3 +151,14 @@ class Entry:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """One job that has finished: what can be read of it beside its record."""
+
+    log: NarrationLog
+    spans: SpanLog
+    disclosure: Disclosure
+    identity: SpanContext
+    """Of its span, for who repeats it."""

@@ -9,7 +9,6 @@ from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanContext
 
 from app.engine.core import Core
 from app.engine.entry import Entry
@@ -163,7 +162,7 @@ class Intake:
             operation,
             told.story,
             parent=parent,
-            retry_of=_identity(core.entries.get(retry_of.id)) if retry_of else None,
+            retry_of=core.kept[retry_of.id].identity if retry_of else None,
         )
         identity = observation.span.get_span_context()
         if identity.is_valid:
@@ -186,7 +185,3 @@ class Intake:
         limit = core.settings.queue_limit
         if core.registry.count(State.QUEUED, State.RETRYING) >= limit:
             raise QueueFull(limit, retry_after_s=RETRY_AFTER_S)
-
-
-def _identity(entry: Entry | None) -> SpanContext | None:
-    return entry.observation.span.get_span_context() if entry else None

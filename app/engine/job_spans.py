@@ -6,9 +6,10 @@ errors"; messaging conventions for the attempt).
 """
 
 import logging
+import sys
 from typing import Any, Final
 
-from opentelemetry import trace
+from opentelemetry import baggage, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode
 
@@ -18,6 +19,8 @@ from narration.scope import Scope, with_scope
 from telemetry import names
 from telemetry.names import Outcome, State
 from telemetry.propagation import parentage
+
+_NO_BAGGAGE: Final = Context()
 
 _logger = logging.getLogger(__name__)
 
@@ -34,19 +37,18 @@ class JobSpans:
     def start_job(
         self, job: Job, scope: Scope, parent: Context | None, retry_of: SpanContext | None
     ) -> tuple[Span, Context]:
-        """The job's span, under the caller's or linked to it; and the context that it makes."""
+        """The job's span, under the caller's or linked to it; and the caller's baggage."""
         base, links = parentage(parent or Context(), link=self._link_parent)
         if retry_of is not None and retry_of.is_valid:
             links.append(Link(retry_of))
-        base = with_scope(scope, base)
         span = self._start(
-            f"{names.SPAN_JOB} {job.operation}",
-            context=base,
+            sys.intern(f"{names.SPAN_JOB} {job.operation}"),
+            context=with_scope(scope, base),
             links=links,
             attributes=_attributes(job),
             start_time=job.created_ns,
         )
-        return span, trace.set_span_in_context(span, base)
+        return span, base if baggage.get_all(base) else _NO_BAGGAGE
 
     def start_attempt(
         self, job: Job, operation: Operation, scope: Scope, under: Context, at_ns: int

@@ -14,8 +14,8 @@ from app.engine.entry import Entry
 from app.engine.intake import Intake
 from app.jobs.retention import Retention
 
-ENTRY_BYTES: Final = 4096
-"""What a finished job holds beside its story, its params and its result; an estimate."""
+ENTRY_BYTES: Final = 2560
+"""What a finished job holds beside its story, its params and its result; measured, for most."""
 
 
 class Keeping:
@@ -34,8 +34,10 @@ class Keeping:
 
     def keep(self, entry: Entry) -> None:
         """A job has finished; those that are now too many go."""
-        self._weigh(entry)
-        self.compaction.add(entry.job.id)
+        job_id = entry.job.id
+        self._core.kept[job_id] = self._core.entries.pop(job_id).kept()
+        self._weigh(job_id)
+        self.compaction.add(job_id)
         self.sweep()
 
     def forget(self, job_id: str) -> None:
@@ -48,7 +50,7 @@ class Keeping:
         self._core.registry.forget(job_id)
         self._intake.forget(job_id)
         self.retention.remove(job_id)
-        self._core.entries.pop(job_id).log.forget()
+        self._core.kept.pop(job_id).log.forget()
 
     def sweep(self) -> None:
         """Forget what is too old, too much or too many."""
@@ -57,15 +59,15 @@ class Keeping:
 
     def _pack(self, job_id: str) -> Iterator[None]:
         """The steps in which one job is packed, unless it has been forgotten."""
-        entry = self._core.entries.get(job_id)
-        if entry is not None:
-            yield from entry.spans.pack()
-            yield from entry.log.pack()
-        if job_id in self._core.entries:
-            self._weigh(self._core.entries[job_id])
+        kept = self._core.kept.get(job_id)
+        if kept is not None:
+            yield from kept.spans.pack()
+            yield from kept.log.pack()
+        if job_id in self._core.kept:
+            self._weigh(job_id)
 
-    def _weigh(self, entry: Entry) -> None:
-        job = entry.job
-        size = ENTRY_BYTES + entry.log.size + entry.spans.size + len(job.params_json)
+    def _weigh(self, job_id: str) -> None:
+        job, kept = self._core.registry.get(job_id), self._core.kept[job_id]
+        size = ENTRY_BYTES + kept.log.size + kept.spans.size + len(job.params_json)
         size += len(job.result or b"") + len(job.checkpoint or b"")
         self.retention.add(job.id, size=size, now_mono=self._core.clock.monotonic())

@@ -52,9 +52,9 @@ class Observer:
         """Start the job's span, and say in which scope the job itself speaks."""
         disclosure = self._disclosure(operation)
         scope = Scope(story=story, actor=NARRATOR, attempt=0, disclosure=disclosure)
-        span, context = self._spans.start_job(job, scope, parent, retry_of)
+        span, baggage = self._spans.start_job(job, scope, parent, retry_of)
         self._metrics.submitted(job.operation, job.policy.priority)
-        return Observation(scope=scope, span=span, context=context, disclosure=disclosure)
+        return Observation(scope=scope, span=span, baggage=baggage)
 
     def deferred(self, entry: Entry) -> None:
         """The job waits for its first stream."""
@@ -82,7 +82,7 @@ class Observer:
             story=entry.story,
             actor=job.operation,
             attempt=job.attempt,
-            disclosure=seen.disclosure,
+            disclosure=seen.scope.disclosure,
         )
         span, context = self._spans.start_attempt(job, entry.operation, scope, seen.context, now)
         seen.attempt_span = span
@@ -158,7 +158,6 @@ class Observer:
             end_job(span, job, self._clock.wall_ns())
         self._tell_state(entry)
         entry.story.put(moments.end_event, job, self._clock.wall_ns())
-        entry.observation.let_go()
 
     def _disclosure(self, operation: Operation) -> Disclosure:
         """What may be shown of an operation: one object for all its jobs."""

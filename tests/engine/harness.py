@@ -231,8 +231,8 @@ def check_end(narrator: Narrator, engine: Engine) -> None:
     assert total(narrator, MetricName.FINISHED) == total(narrator, MetricName.SUBMITTED)
     assert total(narrator, MetricName.RUNNING) == total(narrator, MetricName.RETRYING) == 0
     assert total(narrator, MetricName.QUEUE_DEPTH) == total(narrator, MetricName.DEFERRED) == 0
-    assert total(narrator, MetricName.RETAINED_JOBS) == len(core.entries)
-    assert all(not entry.timers and entry.current is None for entry in core.entries.values())
+    assert total(narrator, MetricName.RETAINED_JOBS) == len(core.kept)
+    assert core.entries == {}
 
 
 def check_story(events: list[dict[str, Any]], record: JobRecord) -> None:

@@ -308,7 +308,7 @@ def test_a_handler_that_leaks_a_reference_to_its_context_cannot_change_the_past(
         await bench.at(5)
 
         assert bench.record(job) == record
-        assert bench.engine._core.entries[job].job.checkpoint is None
+        assert bench.engine._core.registry.get(job).checkpoint is None
         assert bench.metric(MetricName.MESSAGES_DROPPED, reason="late") == 3
 
     run(test, leaks)

@@ -397,7 +397,7 @@ def test_a_jobs_span_id_is_allocated_when_it_is_made() -> None:
 
         assert span.context is not None
         assert record.trace_id == f"{span.context.trace_id:032x}"
-        assert bench.engine._core.entries[job].job.span_id == f"{span.context.span_id:016x}"
+        assert bench.engine._core.registry.get(job).span_id == f"{span.context.span_id:016x}"
 
     run(test, sleep)
 
@@ -511,7 +511,7 @@ def test_changed_fields_of_a_retry_replace_and_params_are_merged_key_by_key() ->
             {"params": {"value": "w"}, "tags": {"c": "3"}, "retry": {"base_delay_s": 2}}
         )
         record = await bench.ended(bench.engine.retry(old, changes).id)
-        policy = bench.engine._core.entries[record.id].job.policy
+        policy = bench.engine._core.registry.get(record.id).policy
 
         assert record.params == {"for_s": 1.0, "value": "w"}
         assert record.tags == {"c": "3"}

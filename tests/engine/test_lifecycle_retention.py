@@ -1,5 +1,8 @@
 """How long finished jobs stay, and what becomes of their readers."""
 
+import gc
+import tracemalloc
+
 import pytest
 
 from app.engine.keeping import ENTRY_BYTES
@@ -7,6 +10,7 @@ from app.handlers.context import JobContext
 from app.handlers.operation import operation
 from app.jobs.errors import JobNotFound, NotFinished
 from app.jobs.registry import JobFilter
+from narration import narrate
 from narration.resume import StreamQuery, resolve
 from telemetry.names import MetricName
 from tests.engine.harness import Bench, run
@@ -161,3 +165,31 @@ def test_the_log_of_a_job_keeps_its_newest_events() -> None:
         assert bench.events(job)[-1]["event"] == "end"
 
     run(test, flood, log_limit=16)
+
+
+def test_the_bytes_that_are_told_are_those_that_are_held() -> None:
+    @operation
+    async def talk(*, job: JobContext) -> None:
+        for number in range(10):
+            narrate("step", "Step {number} of ten", number=number)
+
+    async def test(bench: Bench) -> None:
+        async def grow(count: int) -> None:
+            for _ in range(count):
+                await bench.ended(bench.submit("talk"))
+            await bench.at(bench.now + 5)  # by then they are packed
+            bench._spans.clear()  # what was exported
+            gc.collect()
+
+        await grow(50)
+        before = bench.metric(MetricName.RETAINED_BYTES)
+        tracemalloc.start()
+        try:
+            await grow(200)
+            held = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+        assert 0.8 < (bench.metric(MetricName.RETAINED_BYTES) - before) / held < 1.25
+
+    run(test, talk, feed_limit=1)

@@ -195,10 +195,10 @@ class EngineMachine(RuleBasedStateMachine):
         """A stream is opened; it starts a deferred job."""
         job_id = self._pick(self._known(), pick)
         self.driven.jobs[job_id].watchers += 1
-        deferred = self.engine._core.entries[job_id].job.deferred
+        deferred = self.engine._core.registry.get(job_id).deferred
         self.driven.call(self.engine.attached, job_id)
         if deferred and not self.draining:
-            assert not self.engine._core.entries[job_id].job.deferred
+            assert not self.engine._core.registry.get(job_id).deferred
 
     @precondition(lambda self: self._watched())
     @rule(pick=PICK, by_client=st.booleans())
@@ -306,7 +306,7 @@ class EngineMachine(RuleBasedStateMachine):
     def _gauges_read_the_truth(self) -> None:
         """They say what the records say."""
         narrator, core = self.driven.narrator, self.engine._core
-        jobs = [core.entries[job_id].job for job_id in self._known()]
+        jobs = [core.registry.get(job_id) for job_id in self._known()]
         for name in machine.OPERATIONS:
             mine = [job for job in jobs if job.operation == name]
             for metric, states in ((MetricName.RUNNING, ACTIVE), (MetricName.RETRYING, "retrying")):
@@ -419,8 +419,8 @@ class EngineMachine(RuleBasedStateMachine):
         return [job_id for job_id, known in self.driven.jobs.items() if not known.forgotten]
 
     def _in(self, *states: str) -> list[str]:
-        entries = self.engine._core.entries
-        return [each for each in self._known() if entries[each].job.state.value in states]
+        registry = self.engine._core.registry
+        return [each for each in self._known() if registry.get(each).state.value in states]
 
     def _abandoned(self) -> list[str]:
         jobs = self.driven.jobs

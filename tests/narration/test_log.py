@@ -264,9 +264,7 @@ def test_a_packed_log_tells_truly_how_little_it_takes() -> None:
     log.append(end())
     loose = log.size
     packed(log)
-    blocks = log._packed
-    assert blocks is not None
-    real = sum(map(sys.getsizeof, blocks._data))
+    real = sum(map(sys.getsizeof, log._packed))
 
     assert log._entries == []
     assert log.size < loose / 5
