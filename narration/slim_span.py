@@ -2,10 +2,11 @@
 
 The SDK keeps either in a `deque`, which takes 760 bytes empty: half of what a span takes. A span of
 a waiting job has an event or two and no links, and there may be thousands. This leans on private
-names of the SDK (`_events`, `_links`, and what a `BoundedList` is made of); a span that does not
-look as expected is left as it is. It does not know which spans wait.
+names of the SDK (`_events`, `_links`, and what a `BoundedList` is made of); where they do not look
+as expected, spans are left as they are. It does not know which spans wait.
 """
 
+import functools
 from collections import deque
 from threading import Lock
 from typing import Any, Final, cast
@@ -64,10 +65,16 @@ def slim(span: Span) -> None:
         setattr(private, VOICE_ATTRIBUTE, None)  # the next event makes it again
     for name in ("_events", "_links"):
         full = getattr(span, name, None)
-        if type(full) is BoundedList and vars(full).keys() == _PARTS:
+        if type(full) is BoundedList and _is_known():
             few = _few(cast("Any", full))
             if few is not None:
                 setattr(private, name, few)
+
+
+@functools.cache
+def _is_known() -> bool:
+    """Whether this SDK's lists are made of what they are thought to be."""
+    return vars(BoundedList(1)).keys() == _PARTS
 
 
 def _few(full: Any) -> _Few | None:

@@ -2,7 +2,7 @@
 
 It works in turns of a few milliseconds, with a pause between two: shorter while the loop keeps its
 times, longer while it is late. So an idle server packs thousands of jobs a second, and one under
-load spends a fiftieth of its time at it, and lets most jobs go unpacked: they are soon forgotten.
+load spends a hundredth of its time at it, and lets most jobs go unpacked: they are soon forgotten.
 It does not know what packing is.
 """
 
@@ -19,7 +19,7 @@ COMPACT_AFTER_S: Final = 1.0
 TURN_S: Final = 0.002
 """Seconds of one turn, and a step more."""
 
-PAUSE_S: Final = (0.001, 0.1)
+PAUSE_S: Final = (0.001, 0.2)
 """Seconds between two turns: at least, and at most."""
 
 _LATE_S: Final = 0.002  # a loop that is later than this has other work
