@@ -87,6 +87,7 @@ class Narrator:
         self.clock = clock or SystemClock()
         self.metrics = Metrics(clock=self.clock)
         self._operations = {each.name: each for each in _loaded(operations)}
+        self.metrics.expect(self._operations)
         self._uniform = uniform or random.SystemRandom().random
         self._tracing = build_tracing(
             provider=tracer_provider or _global_provider(),

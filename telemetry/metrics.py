@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from telemetry.clock import Clock, SystemClock
 from telemetry.exemplars import Traced
 from telemetry.names import (
+    TERMINAL,
     CancelOrigin,
     DropReason,
     Exported,
@@ -31,6 +32,9 @@ from telemetry.names import (
     TimeoutKind,
 )
 from telemetry.table import DURATIONS, METRIC_ROWS, MetricRow
+
+_RETRIED: Final = (Outcome.ERROR, Outcome.TIMEOUT, Outcome.LOST, Outcome.RETRY_LATER)
+"""The outcomes of an attempt that another one may follow."""
 
 _PLAIN_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -131,10 +135,17 @@ class Metrics:
         self._gaps = _Children(self._counter(MetricName.GAPS))
         self._slow_readers = self._counter(MetricName.SLOW_READERS)
         self._loop_lag = self._histogram(MetricName.LOOP_LAG)
+        self._http = _Children(self._histogram(MetricName.HTTP_ANSWER))
         self._exported = _Children(self._counter(MetricName.EXPORTED))
         self._export_dropped = self._counter(MetricName.EXPORT_DROPPED)
         self._export_queue = self._gauge(MetricName.EXPORT_QUEUE)
         self._export_last_success = self._gauge(MetricName.EXPORT_LAST_SUCCESS)
+        for reason in DropReason:
+            _ = self._dropped[reason]
+        for gap in GapReason:
+            _ = self._gaps[gap]
+        for exported in Exported:
+            _ = self._exported[exported]
 
     # --- scrape -----------------------------------------------------------------------------------
 
@@ -152,6 +163,28 @@ class Metrics:
         except (TypeError, ValueError):  # a version that is no number
             encode, content_type = generate_latest, _PLAIN_TEXT
         return encode(_WithoutCreated(self.registry)), content_type
+
+    def expect(self, operations: Iterable[str]) -> None:
+        """Let the counters of these operations be there at 0, before anything is counted.
+
+        A rate sees how a series grows, not how it appears: it would miss the first event of each.
+        """
+        for operation in operations:
+            for priority in Priority:
+                _ = self._submitted[operation, priority]
+            for outcome in Outcome:
+                _ = self._attempts[operation, outcome]
+            for outcome in _RETRIED:
+                _ = self._retries[operation, outcome]
+            for kind in TimeoutKind:
+                _ = self._timeouts[operation, kind]
+            for origin in CancelOrigin:
+                _ = self._cancellations[operation, origin]
+            for reason in Reason:
+                _ = self._finished[operation, State.FAILED, reason]
+            for state in TERMINAL - {State.FAILED}:
+                _ = self._finished[operation, state, ""]
+            _ = self._abandoned[operation]
 
     # --- jobs -------------------------------------------------------------------------------------
 
@@ -218,6 +251,10 @@ class Metrics:
     def loop_lag(self, seconds: float) -> None:
         """The event loop ran a timer `seconds` late."""
         self._loop_lag.observe(seconds)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """The head of an HTTP answer was sent; all three labels are of bounded sets."""
+        self._http[method, route, str(status)].observe(seconds)
 
     # --- narration and streams --------------------------------------------------------------------
 

@@ -230,6 +230,9 @@ class Label(StrEnum):
     ORIGIN = "origin"
     SOURCE = "source"
     LEVEL = "level"
+    METHOD = "method"
+    ROUTE = "route"
+    STATUS = "status"
 
 
 class Exported(StrEnum):
@@ -269,6 +272,7 @@ class MetricName(StrEnum):
     GAPS = "narrator_stream_gaps_total"
     SLOW_READERS = "narrator_slow_readers_total"
     LOOP_LAG = "narrator_event_loop_lag_seconds"
+    HTTP_ANSWER = "narrator_http_answer_seconds"
     EXPORTED = "narrator_exporter_spans_total"
     EXPORT_DROPPED = "narrator_exporter_dropped_total"
     EXPORT_QUEUE = "narrator_exporter_queue_length"

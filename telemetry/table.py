@@ -299,6 +299,7 @@ DURATIONS: Final = (
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0),
 )
 _LAGS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_ANSWERS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0, 60.0)
 
 _COUNTER, _GAUGE, _HISTOGRAM = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
 
@@ -459,6 +460,14 @@ METRICS: Final = (
         (),
         "How late the event loop ran a timer that was due.",
         _LAGS,
+    ),
+    _metric(
+        MetricName.HTTP_ANSWER,
+        _HISTOGRAM,
+        "seconds",
+        (Label.METHOD, Label.ROUTE, Label.STATUS),
+        "From an HTTP request to the head of its answer; how long a stream lasts is not in it.",
+        _ANSWERS,
     ),
     _metric(
         MetricName.EXPORTED,

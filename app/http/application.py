@@ -10,6 +10,7 @@ from opentelemetry.sdk.resources import Resource
 from app.http import console, health, jobs, narration, operations, overview, stream, trace
 from app.http import metrics as scrape
 from app.http.hosts import HostCheck, Hosts
+from app.http.measuring import RequestTimes
 from app.http.openapi import add_openapi
 from app.http.problems import add_problem_handlers
 from app.http.routes import Shortcut
@@ -75,4 +76,5 @@ def create_application(
     add_openapi(app)
     app.add_middleware(Shortcut, routes=app.router.routes)
     app.add_middleware(HostCheck, hosts=Hosts(settings.allowed_hosts, bound=bound))
+    app.add_middleware(RequestTimes, metrics=metrics)
     return app

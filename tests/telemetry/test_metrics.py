@@ -96,6 +96,7 @@ def everything(metrics: Metrics) -> None:
     metrics.finished("render", State.COMPLETED, None)
     metrics.abandoned("render")
     metrics.loop_lag(0.002)
+    metrics.answered("GET", "/v1/jobs", 200, 0.25)
     metrics.narrated(Kind.NARRATE, Level.INFO.label)
     metrics.dropped(DropReason.LATE)
     metrics.dropped(DropReason.OVERFLOW, 7)
@@ -190,6 +191,11 @@ def test_what_is_registered_is_what_is_published() -> None:
         ("narrator_stream_gaps_total", {"reason": "evicted"}, 1),
         ("narrator_slow_readers_total", {}, 1),
         ("narrator_event_loop_lag_seconds_count", {}, 1),
+        (
+            "narrator_http_answer_seconds_sum",
+            {"method": "GET", "route": "/v1/jobs", "status": "200"},
+            0.25,
+        ),
         ("narrator_exporter_spans_total", {"outcome": "sent"}, 30),
         ("narrator_exporter_spans_total", {"outcome": "failed"}, 2),
         ("narrator_exporter_dropped_total", {}, 3),
@@ -290,6 +296,21 @@ def test_a_measurement_without_a_trace_has_no_exemplar() -> None:
     metrics.ran("render", Outcome.ERROR, 1.0, 0, 0, JOB_ID)
 
     assert not any(sample.exemplar for sample in samples(metrics))
+
+
+def test_counters_of_an_operation_are_there_before_anything_is_counted() -> None:
+    metrics, counted = Metrics(), Metrics()
+    metrics.expect(["render"])
+    everything(counted)
+    begun = {(s.name, *sorted(s.labels.items())): s.value for s in samples(metrics)}
+    moved = {
+        (s.name, *sorted(s.labels.items()))
+        for s in samples(counted)
+        if s.name.endswith("_total") and "operation" in s.labels
+    }
+
+    assert moved <= begun.keys()
+    assert {value for key, value in begun.items() if key in moved} == {0}
 
 
 def test_openmetrics_is_given_to_those_who_accept_it() -> None:
@@ -463,7 +484,7 @@ def test_a_real_prometheus_scrapes_values_types_and_exemplars(tmp_path: Path) ->
         )
         metadata = asked(address, "metadata")
 
-    assert series == {"late": "1", "overflow": "7"}
+    assert series == {"late": "1", "overflow": "7", "error": "0"}
     assert exemplars[0]["exemplars"][0]["labels"]["job_id"] == JOB_ID
     for row in METRICS:
         name = row.name.removesuffix("_total") if row.type is MetricType.COUNTER else row.name

@@ -75,6 +75,8 @@ def emitted_of(spans: list[Received], exposition: str) -> Emitted:
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:
             name = sample.name
+            if family.type == MetricType.COUNTER and sample.labels and not sample.value:
+                continue  # it is there from the start; nothing has been counted
             if family.type == MetricType.HISTOGRAM:
                 name = family.name
             by_metric[name] |= set(sample.labels) - {"le"}
