@@ -150,14 +150,14 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, **environment: str) -> Iterator[Server]:
-    """Serve `handlers.py` with `environment` until the block ends."""
+def serving(folder: Path, handlers: Path = HANDLERS, /, **environment: str) -> Iterator[Server]:
+    """Serve the operations of `handlers` with `environment` until the block ends."""
     log = folder / f"server-{secrets.token_hex(4)}.log"
     outside = {k: v for k, v in os.environ.items() if not k.startswith(_FROM_OUTSIDE)}
     with (
         log.open("w") as stderr,
         subprocess.Popen(
-            [sys.executable, "-m", "app.cli.main", "serve", str(HANDLERS), "--port", "0"],
+            [sys.executable, "-m", "app.cli.main", "serve", str(handlers), "--port", "0"],
             cwd=folder,
             env={
                 **outside,

@@ -1,11 +1,6 @@
-import json
-import shutil
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,14 +31,10 @@ from telemetry.names import (
     TimeoutKind,
 )
 from telemetry.table import METRICS, MetricType
+from tests.telemetry.prometheus import asked, needs_prometheus, polled, prometheus
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 JOB_ID = "6f1c2b1e-8a4d-4c5e-9f00-0123456789ab"
-
-needs_prometheus = pytest.mark.skipif(
-    not (shutil.which("prometheus") and shutil.which("promtool")),
-    reason="Prometheus is not installed here",
-)
 
 
 class _Engine:
@@ -404,68 +395,6 @@ def served(metrics: Metrics) -> Iterator[int]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-@contextmanager
-def prometheus(target_port: int, folder: Path) -> Iterator[str]:
-    """A real Prometheus that scrapes the port every second; gives its address."""
-    config = folder / "prometheus.yml"
-    config.write_text(
-        "scrape_configs:\n"
-        "- job_name: narrator\n"
-        "  scrape_interval: 1s\n"
-        f"  static_configs: [{{targets: ['127.0.0.1:{target_port}']}}]\n"
-    )
-    log = folder / "prometheus.log"
-    with log.open("w") as written:
-        process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={config}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                "--web.listen-address=127.0.0.1:0",
-                "--enable-feature=exemplar-storage",
-            ],
-            stdout=written,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            yield f"http://{_listening(process, log)}"
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def _listening(process: subprocess.Popen[bytes], log: Path) -> str:
-    """The address that Prometheus says it listens on, once it does."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        for line in log.read_text().splitlines():
-            if "Listening on" in line and "address=127.0.0.1:" in line:
-                return line.partition("address=")[2].split()[0]
-        time.sleep(0.05)
-    raise AssertionError(log.read_text())
-
-
-def asked(address: str, path: str, **query: str) -> Any:
-    url = f"{address}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        return json.load(answer)["data"]
-
-
-def polled(address: str, path: str, **query: str) -> Any:
-    """The first answer that is not empty."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            found = asked(address, path, **query)
-        except urllib.error.HTTPError:  # it listens before it is ready
-            time.sleep(0.1)
-            continue
-        if found["result"] if isinstance(found, dict) else found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{path} {query} stayed empty: {asked(address, 'targets')}")
 
 
 @needs_prometheus
