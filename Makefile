@@ -7,9 +7,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
-CODE := app narration telemetry tests
+CODE := app narration telemetry dashboards tests
 # Test parts that come from npm: each folder has a lock.
-NPM_PARTS := tests/clients tests/console
+NPM_PARTS := tests/clients tests/console tests/dashboards
 NPM_STAMPS := $(NPM_PARTS:%=%/node_modules/.stamp)
 # Workers of the test run; 0 runs all tests in one process.
 WORKERS ?= 2
@@ -53,7 +53,7 @@ test: check $(NPM_STAMPS) ## everything that must hold: check, then all tests wi
 
 %/node_modules/.stamp: %/package.json %/package-lock.json
 	@command -v npm >/dev/null || { \
-		echo "make: clients of npm's are tested too, and npm is missing; on Debian: apt-get install nodejs npm" >&2; exit 1; }
+		echo "make: tests need Node.js, and npm is missing; on Debian: apt-get install nodejs npm" >&2; exit 1; }
 	npm ci --prefix $* --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
 
@@ -68,6 +68,10 @@ bench: $(STAMP) ## measure what it costs to be observed, print and save the tabl
 .PHONY: bench-compare
 bench-compare: $(STAMP) ## measure again, beside the run that was saved last; this one is not saved
 	$(BENCH) --bench-compare
+
+.PHONY: dashboards
+dashboards: $(STAMP) ## make Grafana's dashboards from their Python
+	$(BIN)/python -m dashboards
 
 .PHONY: test-sdk
 test-sdk: $(STAMP) ## run the OpenTelemetry SDK's own tests bare and with every span tapped, and compare

@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
-CLIENTS = ROOT / "tests" / "clients"
-TARGETS = ("setup", "demo", "test", "check", "bench", "lock", "clean", "help")
+NODE = tuple(ROOT / "tests" / name for name in ("clients", "console", "dashboards"))
+TARGETS = ("setup", "demo", "test", "check", "bench", "dashboards", "lock", "clean", "help")
 
 
 def project() -> dict[str, Any]:
@@ -49,17 +49,20 @@ def test_every_locked_version_has_its_hashes() -> None:
 
 
 @pytest.mark.parametrize(
-    "file", [LOCK, CLIENTS / "package.json", CLIENTS / "package-lock.json"], ids=lambda f: f.name
+    "file",
+    [LOCK, *(folder / name for folder in NODE for name in ("package.json", "package-lock.json"))],
+    ids=lambda file: f"{file.parent.name}/{file.name}",
 )
 def test_no_lock_names_an_address_or_a_place_on_a_machine(file: Path) -> None:
-    text = re.sub(r"sha512-\S+|node_modules/", "", file.read_text())
+    text = re.sub(r"sha512-\S+|node_modules/|@[\w-]+/", "", file.read_text())
 
     assert re.findall(r"\w+://|--\w*index|--find-links|file:|\"resolved\"|/\w+/", text) == []
 
 
-def test_the_clients_lock_has_what_the_clients_need_with_hashes() -> None:
-    wanted = json.loads((CLIENTS / "package.json").read_text())["dependencies"]
-    packages = json.loads((CLIENTS / "package-lock.json").read_text())["packages"]
+@pytest.mark.parametrize("folder", NODE, ids=lambda folder: str(folder.name))
+def test_a_lock_of_npm_has_what_is_needed_with_hashes(folder: Path) -> None:
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    packages = json.loads((folder / "package-lock.json").read_text())["packages"]
 
     assert packages[""]["dependencies"] == wanted
     assert all(each["integrity"] for place, each in packages.items() if place)
