@@ -32,24 +32,25 @@ class RequestTimes:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        now = asyncio.get_running_loop().time
-        began, answered = now(), False
-
-        def observe(status: int) -> None:
-            nonlocal answered
-            answered = True
-            method = scope["method"] if scope["method"] in METHODS else OTHER
-            route = getattr(scope.get("route"), "path", NO_ROUTE)
-            self._metrics.answered(method, route, status, now() - began)
+        began = asyncio.get_running_loop().time()
+        answered = False
 
         async def sent(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
-                observe(message["status"])
+                answered = True
+                self._observe(scope, message["status"], began)
             await send(message)
 
         try:
             await self._app(scope, receive, sent)
         except Exception:
             if not answered:
-                observe(FAILED)
+                self._observe(scope, FAILED, began)
             raise
+
+    def _observe(self, scope: Scope, status: int, began: float) -> None:
+        method = scope["method"] if scope["method"] in METHODS else OTHER
+        route = getattr(scope.get("route"), "path", NO_ROUTE)
+        seconds = asyncio.get_running_loop().time() - began
+        self._metrics.answered(method, route, status, seconds)
