@@ -232,6 +232,26 @@ def _assert_submitted(printed: str, shown: list[str]) -> None:
         _, _, rest = rest.partition(part.strip() or rest[:1])
 
 
+def test_the_program_prints_the_story_and_the_result(folder: Path) -> None:
+    (folder / "program.py").write_text(block("python", "from app.client import"), encoding="utf-8")
+    with serving([folder / "jobs.py"], cwd=folder) as server:
+        ended = subprocess.run(
+            [sys.executable, "program.py"],
+            cwd=folder,
+            env={**environment(), "NARRATOR_SERVER": server.url},
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+
+    said = ended.stdout.splitlines()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "render: Loading forest" in said
+    assert said[-1] == "{'frames': 3}"
+    assert "forest.mp4" in said
+
+
 def test_the_first_operation_has_a_schema_another_voice_and_a_refusal_that_names_the_field(
     folder: Path,
 ) -> None:
