@@ -101,6 +101,7 @@ class Narrator:
             settings=self.settings,
             metrics=self.metrics,
             resource=self._tracing.provider.resource,
+            exporting=self._tracing.export_state,
             bound=bound,
             lifespan=self._lifespan,
             version=_version(),

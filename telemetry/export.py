@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -81,6 +82,21 @@ class NoExportCounters:
         """Nothing."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportState:
+    """How an export queue is doing; what was lost is counted since its beginning.
+
+    `since_success_s` are the seconds since the last batch that was sent, None before the first.
+    `losing` says that spans have been lost after it.
+    """
+
+    waiting: int
+    failed: int
+    dropped: int
+    since_success_s: float | None
+    losing: bool
+
+
 class ExportQueue(SpanProcessor):
     """Sends sampled spans in batches from a thread of its own; belongs to one process.
 
@@ -112,11 +128,25 @@ class ExportQueue(SpanProcessor):
         self._accepted = 0  # spans that ever entered the queue
         self._done = 0  # of these, how many the exporter has been through
         self._flush_to = 0  # those up to here do not wait for their batch to fill
+        self._failed = self._dropped = self._lost_before = 0  # the last: lost at the last success
+        self._succeeded: float | None = None  # when, monotonic
         self._closed = False
         self._given_up = False
         counters.observe_export_queue(lambda: len(self._spans))
         self._worker = threading.Thread(target=self._work, name="span-export", daemon=True)
         self._worker.start()
+
+    def state(self) -> ExportState:
+        """How it is doing now; any thread may ask."""
+        with self._changed:
+            since = self._succeeded
+            return ExportState(
+                waiting=len(self._spans),
+                failed=self._failed,
+                dropped=self._dropped,
+                since_success_s=None if since is None else time.monotonic() - since,
+                losing=self._failed + self._dropped > self._lost_before,
+            )
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take a finished span; never waits for the network. Unsampled spans are not exported."""
@@ -131,6 +161,8 @@ class ExportQueue(SpanProcessor):
                 self._accepted += 1
                 if waiting == 0 or waiting + 1 == self._max_batch:
                     self._changed.notify_all()
+            else:
+                self._dropped += 1
         if not accepted:
             self._counters.exporter_dropped(1)
             _logger.warning("a span was not exported: the queue is full or closed")
@@ -158,6 +190,7 @@ class ExportQueue(SpanProcessor):
             self._given_up = True
             left = len(self._spans)
             self._spans.clear()
+            self._dropped += left
             complete = self._done == self._accepted
             self._changed.notify_all()
         if left:
@@ -206,6 +239,12 @@ class ExportQueue(SpanProcessor):
         except Exception:  # whatever an exporter raises, the thread goes on
             _logger.exception("the exporter raised")
             sent = False
+        with self._changed:
+            if sent:
+                self._succeeded = time.monotonic()
+                self._lost_before = self._failed + self._dropped
+            else:
+                self._failed += len(batch)
         if sent:
             self._counters.exported(len(batch))
         else:

@@ -27,6 +27,7 @@ from telemetry.export import (
     DEFAULT_BOUND_S,
     ExportCounters,
     ExportQueue,
+    ExportState,
     NoExportCounters,
     OncePerInterval,
     open_otlp,
@@ -60,6 +61,10 @@ class Tracing:
     def exports(self) -> bool:
         """Whether spans leave for a collector of ours."""
         return self._queue is not None
+
+    def export_state(self) -> ExportState | None:
+        """How the export of ours is doing; None where there is none."""
+        return None if self._queue is None else self._queue.state()
 
     def export(self, span: ReadableSpan) -> None:
         """Export a span that ended in a child process, where our processors did not see it.

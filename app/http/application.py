@@ -16,6 +16,7 @@ from app.http.problems import add_problem_handlers
 from app.http.routes import Shortcut
 from app.http.serving import Serving
 from app.settings import Settings
+from telemetry.export import ExportState
 from telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def create_application(
     settings: Settings,
     metrics: Metrics,
     resource: Resource,
+    exporting: Callable[[], ExportState | None],
     bound: str | None = None,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
     version: str = "0",
@@ -66,7 +68,9 @@ def create_application(
         lifespan=lifespan,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
-    serving = Serving(engine=engine, settings=settings, metrics=metrics, resource=resource)
+    serving = Serving(
+        engine=engine, settings=settings, metrics=metrics, resource=resource, exporting=exporting
+    )
     documentation = app.router.routes[:]
     app.router.routes.clear()
     for add_routes in ROUTES:

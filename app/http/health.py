@@ -1,15 +1,16 @@
 """Whether the process lives, and whether it should be sent work."""
 
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.http.openapi import ok, problems
 from app.http.problems import NOT_READY, Problem, retry_after
 from app.http.routes import get_route
 from app.http.serving import Serving, json_response
+from telemetry.export import ExportState
 
 
 class Alive(BaseModel):
@@ -18,11 +19,25 @@ class Alive(BaseModel):
     status: str
 
 
+class ExporterWarning(BaseModel):
+    """Spans do not reach the collector. Jobs, their stories and their metrics are unharmed."""
+
+    name: str
+    message: str
+    queue: int = Field(description="Spans that wait for export.")
+    failed: int = Field(description="Spans that could not be sent, since the start.")
+    dropped: int = Field(description="Spans that found no room, since the start.")
+    since_success_s: float | None = Field(
+        description="Seconds since spans were sent; null if none were."
+    )
+
+
 class Ready(BaseModel):
-    """The server takes work; `checks` says what was looked at."""
+    """The server takes work; `checks` says what was looked at, `warnings` what is wrong besides."""
 
     status: str
     checks: dict[str, bool]
+    warnings: list[ExporterWarning]
 
 
 class HealthRoutes:
@@ -38,17 +53,35 @@ class HealthRoutes:
     async def ready(self, request: Request) -> Response:  # noqa: ARG002 — FastAPI's form
         """Whether work should be sent here; 503 from the beginning of a drain."""
         engine = self._serving.engine()
-        checks = engine.ready()
+        checks, warnings = engine.ready(), _warnings(self._serving.exporting())
         if all(checks.values()):
-            return json_response({"status": "ready", "checks": checks})
+            return json_response({"status": "ready", "checks": checks, "warnings": warnings})
         failed = ", ".join(name for name, holds in checks.items() if not holds)
         wait_s = self._serving.settings.drain_s if engine.draining else 1
         raise Problem(
             NOT_READY,
             f"Not ready: {failed}.",
-            members={"checks": checks},
+            members={"checks": checks, "warnings": warnings},
             headers={"retry-after": retry_after(wait_s)},
         )
+
+
+def _warnings(export: ExportState | None) -> list[dict[str, Any]]:
+    """What is wrong, and no reason to send no work: nobody's job needs a collector."""
+    if export is None or not export.losing:
+        return []
+    since_s = export.since_success_s
+    last = "none were sent yet" if since_s is None else f"the last were sent {since_s:.0f} s ago"
+    return [
+        {
+            "name": "exporter",
+            "message": f"Spans do not reach the collector: {last}.",
+            "queue": export.waiting,
+            "failed": export.failed,
+            "dropped": export.dropped,
+            "since_success_s": since_s,
+        }
+    ]
 
 
 def add_routes(app: FastAPI, serving: Serving) -> None:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from app.http.problems import INVALID, Problem
 from app.jobs.errors import InvalidSubmission, field_error
 from app.settings import Settings
+from telemetry.export import ExportState
 from telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -32,13 +33,15 @@ _Model = TypeVar("_Model", bound=BaseModel)
 class Serving:
     """What the routes work with. `engine` gives the running engine; it is made at start-up.
 
-    `resource` is what OpenTelemetry knows of this process, for trace files.
+    `resource` is what OpenTelemetry knows of this process, for trace files; `exporting` tells how
+    the export of spans is doing, None where there is none.
     """
 
     engine: "Callable[[], Engine]"
     settings: Settings
     metrics: Metrics
     resource: Resource
+    exporting: Callable[[], ExportState | None]
 
 
 def validated(model: type[_Model], value: Any) -> _Model:

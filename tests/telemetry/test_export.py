@@ -173,6 +173,32 @@ def test_a_failed_export_is_counted_and_the_next_one_goes_on() -> None:
         assert (made.counted.failed, made.counted.sent) == (2, 1)
 
 
+def test_what_is_lost_is_told_until_a_batch_is_sent_again() -> None:
+    with rig(max_queue=2, max_batch=1) as made:
+        made.collector.result = SpanExportResult.FAILURE
+        made.end("failed")
+        made.queue.force_flush()
+        failing = made.queue.state()
+        made.collector.result = SpanExportResult.SUCCESS
+        made.end("sent")
+        made.queue.force_flush()
+        well = made.queue.state()
+
+        assert (failing.failed, failing.since_success_s, failing.losing) == (1, None, True)
+        assert (well.failed, well.since_success_s is None, well.losing) == (1, False, False)
+
+
+def test_what_found_no_room_is_told_and_how_many_wait() -> None:
+    with rig(max_queue=2, max_batch=1) as made:
+        made.collector.free.clear()
+        made.end("in the exporter's hands")
+        made.collector.entered.wait(30)
+        made.end("b", "c", "dropped")
+        state = made.queue.state()
+
+        assert (state.waiting, state.dropped, state.losing) == (2, 1, True)
+
+
 def test_an_exporter_that_raises_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with rig() as made:
         made.collector.result = ValueError("broken")

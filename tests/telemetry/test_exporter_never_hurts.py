@@ -62,13 +62,20 @@ def test_a_collector_that_fails_costs_only_spans(tmp_path: Path, mode: Mode) -> 
             assert receiver.wait_for_requests(1)
         submitted = [server.submit("coroutine") for _ in range(JOBS)]
         records = [server.ended(each["id"]) for each in submitted]
-        until(lambda: any(exported(server).values()), "a lost span")
+        until(lambda: exported(server)["failed"], "a failed export")
+        ready = server.client.get("/readyz")
         counts = exported(server)
         stories = [told_whole(server, each["id"]) for each in records]
         took_s = server.stop()
         log = server.log
 
     assert {each["state"] for each in records} == {"completed"}
+    assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+    (warning,) = ready.json()["warnings"]
+    assert warning["name"] == "exporter"
+    assert warning["message"] == "Spans do not reach the collector: none were sent yet."
+    assert warning["failed"] > 0
+    assert warning["dropped"] <= counts["dropped"]
     assert all(stories)
     assert counts["sent"] == 0
     assert mode is not Mode.HANG or counts["dropped"] > 0
@@ -92,12 +99,15 @@ def test_a_collector_that_comes_back_gets_what_ends_from_then_on(tmp_path: Path)
     ):
         server.run("coroutine")
         until(lambda: exported(server)["failed"], "a failed export")
+        before = server.client.get("/readyz").json()["warnings"]
         receiver.mode = Mode.HEALTHY
         record = server.run("coroutine")
         until(lambda: exported(server)["sent"], "an export")
+        after = server.client.get("/readyz").json()["warnings"]
         server.stop()
 
     found = {each.span.name for each in receiver.spans}
     traces = {each.span.trace_id.hex() for each in receiver.spans}
     assert "job coroutine" in found
+    assert (len(before), after) == (1, [])
     assert record["trace_id"] in traces
