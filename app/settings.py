@@ -9,14 +9,17 @@ setting. It is longer than other modules because it is a table: one entry for ea
 import difflib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import quote, urlsplit
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
@@ -45,6 +48,7 @@ MASK: Final = "********"
 MIN_SECRET: Final = 4
 """Characters; a shorter secret would mask half of every text."""
 TRACE_PLACEHOLDER: Final = "{trace_id}"
+OPERATION_PLACEHOLDER: Final = "{operation}"
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 
 _KIB: Final = 1024
@@ -100,6 +104,27 @@ def _listed(separator: str) -> BeforeValidator:
         return [part.strip() for part in value.split(separator) if part.strip()]
 
     return BeforeValidator(split)
+
+
+def _address(placeholder: str) -> AfterValidator:
+    """A URL for a browser with one placeholder in it; braces of its own are percent-encoded."""
+
+    def check(value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.startswith(("http://", "https://")) or not urlsplit(value).hostname:
+            raise ValueError("must be an address that begins with http:// or https://")
+        if placeholder not in value:
+            raise ValueError(f"must have {placeholder} in it")
+        unknown = re.search(r"\{[^{}]*\}|[{}]", value.replace(placeholder, ""))
+        if unknown:
+            raise ValueError(
+                f"must have no placeholder but {placeholder}, and has {unknown[0]} "
+                "(write other braces as %7B and %7D)"
+            )
+        return value
+
+    return AfterValidator(check)
 
 
 def _setting(default: Any, unit: str, description: str, **bounds: Any) -> Any:
@@ -234,8 +259,18 @@ class Settings(BaseSettings):
     )
 
     # --- telemetry --------------------------------------------------------------------------------
-    trace_url: str | None = _setting(
-        None, "URL", "Address of a trace in your viewer, with {trace_id} in it."
+    trace_url: Annotated[str | None, _address(TRACE_PLACEHOLDER)] = _setting(
+        None,
+        "URL",
+        "Address of a trace in your viewer, with {trace_id} in it, such as "
+        "http://localhost:16686/trace/{trace_id} for Jaeger; each record links to it.",
+    )
+    dashboard_url: Annotated[str | None, _address(OPERATION_PLACEHOLDER)] = _setting(
+        None,
+        "URL",
+        "Address of an operation's metrics in your viewer, with {operation} in it, such as "
+        "http://localhost:3000/d/narrator-jobs?var-operation={operation} for Grafana; "
+        "each record links to it.",
     )
     trace_parent: Literal["parent", "link"] = _setting(
         "parent",
@@ -281,13 +316,6 @@ class Settings(BaseSettings):
         settings._origins = origins  # noqa: SLF001 — its own class
         return settings
 
-    @field_validator("trace_url")
-    @classmethod
-    def _has_placeholder(cls, value: str | None) -> str | None:
-        if value is not None and TRACE_PLACEHOLDER not in value:
-            raise ValueError(f"must have {TRACE_PLACEHOLDER} in it")
-        return value
-
     @field_validator("secrets")
     @classmethod
     def _long_enough(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
@@ -311,6 +339,12 @@ class Settings(BaseSettings):
     def trace_address(self, trace_id: str) -> str | None:
         """Where to look at a trace; None if no viewer is configured."""
         return self.trace_url and self.trace_url.replace(TRACE_PLACEHOLDER, trace_id)
+
+    def dashboard_address(self, operation: str) -> str | None:
+        """Where to look at the metrics of an operation; None if no viewer is configured."""
+        return self.dashboard_url and self.dashboard_url.replace(
+            OPERATION_PLACEHOLDER, quote(operation, safe="")
+        )
 
 
 def load(flags: Mapping[str, Any] | None = None) -> Settings:

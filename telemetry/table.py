@@ -569,6 +569,27 @@ def _covers(published: str, attribute: str) -> bool:
     return attribute == published
 
 
+_LINKS = """
+## From one view to another
+
+| from | to | by |
+| --- | --- | --- |
+| a message | its trace, its span | `trace_id`, `span_id`; `links.trace_viewer` of the record |
+| a job | its trace | `links.trace_viewer`, made of `NARRATOR_TRACE_URL` |
+| a job | the metrics of its operation | `links.dashboard`, made of `NARRATOR_DASHBOARD_URL` |
+| a span | its job | the attribute `job.id`: `/jobs/{job.id}`, `GET /v1/jobs/{job.id}` |
+| an exemplar | its trace, its span, its job | the labels `trace_id`, `span_id`, `job_id` |
+
+`NARRATOR_TRACE_URL` has `{trace_id}` in it, `NARRATOR_DASHBOARD_URL` has `{operation}`. Braces of the viewer's own are written `%7B` and `%7D`. A template that is no `http` address, or has another placeholder, is refused at start.
+
+| viewer | template |
+| --- | --- |
+| Jaeger | `http://localhost:16686/trace/{trace_id}` |
+| Zipkin | `http://localhost:9411/zipkin/traces/{trace_id}` |
+| Tempo, in Grafana's Explore | `http://localhost:3000/explore?schemaVersion=1&panes=%7B%22a%22:%7B%22datasource%22:%22tempo%22,%22queries%22:%5B%7B%22refId%22:%22A%22,%22queryType%22:%22traceql%22,%22query%22:%22{trace_id}%22%7D%5D%7D%7D` |
+| Grafana's dashboard of jobs | `http://localhost:3000/d/narrator-jobs?var-operation={operation}` |"""  # noqa: E501 - rows of tables have no line breaks
+
+
 def markdown() -> str:
     """The contract as the Markdown document `telemetry/README.md`."""
     return "\n".join(
@@ -610,6 +631,8 @@ def markdown() -> str:
                     for row in METRICS
                 ],
             ),
+            *_LINKS.strip().splitlines(),
+            "",
         ]
     )
 

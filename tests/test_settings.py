@@ -114,6 +114,19 @@ def test_an_unknown_variable_is_named_with_the_nearest(monkeypatch: pytest.Monke
         ("drain_s", "nan", "--drain-s: input should be a finite number, not 'nan'"),
         ("heartbeat_s", "inf", "--heartbeat-s: input should be a finite number, not 'inf'"),
         ("trace_url", "http://x/", "--trace-url: must have {trace_id} in it, not 'http://x/'"),
+        ("trace_url", "x/{trace_id}", "--trace-url: must be an address that begins with http://"),
+        ("trace_url", "https:///{trace_id}", "--trace-url: must be an address that begins with"),
+        (
+            "trace_url",
+            "http://x/{trace_id}/{span}",
+            "--trace-url: must have no placeholder but {trace_id}, and has {span} (write other",
+        ),
+        ("dashboard_url", "http://x/{trace_id}", "--dashboard-url: must have {operation} in it"),
+        (
+            "dashboard_url",
+            "http://x/{operation}?a={",
+            "--dashboard-url: must have no placeholder but {operation}, and has { (write other",
+        ),
         ("trace_parent", "child", "--trace-parent: input should be 'parent' or 'link'"),
     ],
 )
@@ -186,3 +199,10 @@ def test_a_trace_has_an_address_where_a_viewer_is_configured() -> None:
 
     assert settings.trace_address("abc") == "http://viewer/trace/abc"
     assert load().trace_address("abc") is None
+
+
+def test_an_operations_metrics_have_an_address_where_a_viewer_is_configured() -> None:
+    settings = load({"dashboard_url": "http://viewer/d/jobs?var-operation={operation}"})
+
+    assert settings.dashboard_address("a&b") == "http://viewer/d/jobs?var-operation=a%26b"
+    assert load().dashboard_address("a&b") is None

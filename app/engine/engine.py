@@ -286,6 +286,9 @@ class Engine:
         address = job.trace_id and self._core.settings.trace_address(job.trace_id)
         if address:
             links["trace_viewer"] = address
+        dashboard = self._core.settings.dashboard_address(job.operation)
+        if dashboard:
+            links["dashboard"] = dashboard
         return record_of(job, queue_position=self._core.queue.position(job.id), links=links)
 
     def _cancel(self, entry: Entry, origin: CancelOrigin) -> None:
