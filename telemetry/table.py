@@ -580,6 +580,8 @@ _LINKS = """
 | a span | its job | the attribute `job.id`: `/jobs/{job.id}`, `GET /v1/jobs/{job.id}` |
 | an exemplar | its trace, its span, its job | the labels `trace_id`, `span_id`, `job_id` |
 
+## Addresses of viewers
+
 `NARRATOR_TRACE_URL` has `{trace_id}` in it, `NARRATOR_DASHBOARD_URL` has `{operation}`. Braces of the viewer's own are written `%7B` and `%7D`. A template that is no `http` address, or has another placeholder, is refused at start.
 
 | viewer | template |
