@@ -19,14 +19,14 @@ from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.trace import SpanContext, StatusCode
 
 from narration import formatting
-from narration.disclosure import is_first_party, plain
+from narration.disclosure import is_first_party, plain, well_formed
 from narration.events import NarrationEvent
 from narration.log import NarrationLog
 from narration.masking import Mask, is_secret_name, leaves_words
 from narration.message import clean_name
-from narration.phrases import PHRASES, duration, phrase
+from narration.phrases import duration
 from narration.scope import Scope
-from narration.story import NARRATOR
+from narration.templates import MOMENTS, moment_json
 from telemetry import names
 from telemetry.clock import rfc3339_second
 from telemetry.names import DropReason, Kind, Level, Moment, StreamEvent
@@ -51,10 +51,8 @@ _EVENT: Final = Kind.EVENT.value
 _NARRATE: Final = Kind.NARRATE.value
 _START: Final = Kind.SPAN_START.value
 _END: Final = Kind.SPAN_END.value
+_LIFECYCLE: Final = Kind.LIFECYCLE.value
 _SLOW_NAMES: Final = frozenset({names.EXCEPTION_EVENT, *(moment.value for moment in Moment)})
-_MOMENTS: Final = {
-    moment.value: moment for moment, row in PHRASES.items() if row.level is Level.INFO
-}
 _NOT_PLAIN: Final = frozenset({names.NARRATION_LEVEL, names.NARRATION_ACTOR})
 _VOICES: Final = (
     (names.NARRATION_CUTE, b',"cute":'),
@@ -115,72 +113,66 @@ def voice_of(scope: Scope, span: ReadableSpan) -> Voice | None:
 
 def span_started(voice: Voice, span: Span) -> NarrationEvent | None:
     """Tell the start of `voice`'s span: stored at once, giving None; or made for the slow road."""
-    told = _told(voice, _START, span.name, f"{span.name} started")
-    if told is None or not _keep(voice, _START, span.start_time, told, _attributes(voice, span)):
-        return formatting.span_started(voice.scope, span)
-    voice.scope.story.spans.started(span)
-    return None
+    name = span.name
+    head, fields = _head(voice.mask, _START, voice.actor, name), _attributes(voice, span)
+    if head is not None and fields is not None:
+        told = b'%b%b,"fields":%b' % (head, _encode(f"{name} started"), _encode(fields))
+        if _keep(voice, _START, span.start_time, told):
+            voice.scope.story.spans.started(span)
+            return None
+    return formatting.span_started(voice.scope, span)
 
 
 def span_ended(voice: Voice, span: ReadableSpan) -> NarrationEvent | None:
     """Tell the end of `voice`'s span, as above."""
+    name, began, ended = span.name, span.start_time, span.end_time
+    head, fields = _head(voice.mask, _END, voice.actor, name), _attributes(voice, span)
     if (
-        formatting.source_of(span) == names.SCOPE
-        or span.status.status_code is StatusCode.ERROR
-        or span.end_time is None
-        or span.start_time is None
+        head is not None
+        and fields is not None
+        and not voice.is_ours
+        and span.status.status_code is not StatusCode.ERROR
+        and type(began) is int
+        and type(ended) is int
     ):
-        return formatting.span_ended(voice.scope, span)
-    took = duration(max(0, span.end_time - span.start_time) / 1e9)
-    told = _told(voice, _END, span.name, f"{span.name} ended after {took}")
-    if told is None or not _keep(voice, _END, span.end_time, told, _attributes(voice, span)):
-        return formatting.span_ended(voice.scope, span)
-    voice.scope.story.spans.ended(span)
-    return None
+        took = duration(max(0, ended - began) / 1e9)
+        told = b'%b%b,"fields":%b' % (head, _encode(f"{name} ended after {took}"), _encode(fields))
+        if _keep(voice, _END, ended, told):
+            voice.scope.story.spans.ended(span)
+            return None
+    return formatting.span_ended(voice.scope, span)
 
 
 def span_event(voice: Voice, span: ReadableSpan, event: SpanEvent) -> NarrationEvent | None:
     """Tell an event of `voice`'s span, as above."""
-    fields = plain(event.attributes)
+    name, fields = event.name, plain(event.attributes)
+    attempt = None
     if names.NARRATION_TEXT in fields:
-        kind, told = _NARRATE, _narrated(voice, event.name, fields)
-    elif event.name in _SLOW_NAMES:
-        if voice.is_ours and _lifecycle(voice, event, fields):
-            return None
-        return formatting.span_event(voice.scope, span, event)
+        kind, told = _NARRATE, _narrated(voice, name, fields)
+    elif name in _SLOW_NAMES:
+        kind, told, attempt = _LIFECYCLE, *_lifecycle(voice, name, fields)
     else:
-        kind = _EVENT
-        if not voice.shows:
-            fields = {}
-        said = _spoken(voice, event.name, fields) if fields else event.name
-        told = None if said is None else _told(voice, _EVENT, event.name, said)
-    if told is None or not _keep(voice, kind, event.timestamp, told, fields):
-        return formatting.span_event(voice.scope, span, event)
-    return None
+        kind, told = _EVENT, _plain_event(voice, name, fields if voice.shows else {})
+    if told is not None and _keep(voice, kind, event.timestamp, told, attempt):
+        return None
+    return formatting.span_event(voice.scope, span, event)
 
 
-def _lifecycle(voice: Voice, event: SpanEvent, fields: dict[str, Any]) -> bool:
-    """Store a moment of the job that goes well, in three voices; False for any other."""
-    moment = _MOMENTS.get(event.name)
-    attempt = fields.get(names.JOB_ATTEMPT)
-    if (
-        moment is None
-        or not (attempt is None or type(attempt) is int)
-        or _spoken(voice, "", fields) is None
-        or not all(_fits_in(voice.mask, each) for each in fields.values() if type(each) is str)
-    ):
-        return False
-    head = _head(voice.mask, Kind.LIFECYCLE.value, NARRATOR, moment.removeprefix("job."))
-    if head is None:
-        return False
-    said = phrase(moment, fields)
-    told = b'%b%b,"cute":%b,"story":%b' % (
-        head,
-        _encode(said.human),
-        _encode(said.cute),
-        _encode(said.story),
-    )
-    return _keep(voice, Kind.LIFECYCLE.value, event.timestamp, told, fields, attempt)
+def _plain_event(voice: Voice, name: str, fields: dict[str, Any]) -> bytes | None:
+    """An event from its kind to its fields; None if it is not plain."""
+    head = _head(voice.mask, _EVENT, voice.actor, name)
+    said = _spoken(voice, name, fields) if fields else name
+    if head is None or said is None:
+        return None
+    return b'%b%b,"fields":%b' % (head, _encode(said), _encode(fields))
+
+
+def _lifecycle(voice: Voice, name: str, fields: dict[str, Any]) -> tuple[bytes | None, int | None]:
+    """A moment of the job that goes well, and of which attempt; None for any other event."""
+    moment, attempt = MOMENTS.get(name), fields.get(names.JOB_ATTEMPT)
+    if moment is None or not voice.is_ours or not (attempt is None or type(attempt) is int):
+        return None, None
+    return moment_json(voice.mask, moment, fields), attempt
 
 
 def _attributes(voice: Voice, span: ReadableSpan) -> Mapping[str, Any] | None:
@@ -197,14 +189,8 @@ def _attributes(voice: Voice, span: ReadableSpan) -> Mapping[str, Any] | None:
     return fields
 
 
-def _told(voice: Voice, kind: str, name: str, text: str) -> bytes | None:
-    """A message between its job and its fields, for a text that follows from plain parts."""
-    head = _head(voice.mask, kind, voice.actor, name)
-    return None if head is None else head + _encode(text)
-
-
 def _narrated(voice: Voice, name: str, fields: dict[str, Any]) -> bytes | None:
-    """The same for what was narrated, whose texts are taken out of `fields`."""
+    """What was narrated, as above; its texts are taken out of `fields`."""
     head = _head(voice.mask, _NARRATE, voice.scope.actor, name)
     text = fields.pop(names.NARRATION_TEXT)
     if head is None or not _NOT_PLAIN.isdisjoint(fields) or not _is_plain(voice, text):
@@ -216,29 +202,23 @@ def _narrated(voice: Voice, name: str, fields: dict[str, Any]) -> bytes | None:
             if not _is_plain(voice, other):
                 return None
             told += member + _encode(other)
-    return None if fields and _spoken(voice, name, fields) is None else told
+    if fields and _spoken(voice, name, fields) is None:
+        return None
+    return b'%b,"fields":%b' % (told, _encode(fields))
 
 
-def _keep(  # noqa: PLR0917 - by position on the hot path
-    voice: Voice,
-    kind: str,
-    at_ns: Any,
-    told: bytes,
-    fields: Mapping[str, Any] | None,
-    attempt: int | None = None,
-) -> bool:
-    """Store a message; False if its time, its fields or its texts are no plain ones."""
-    if fields is None or type(at_ns) is not int or not 0 <= at_ns < _INT64:
+def _keep(voice: Voice, kind: str, at_ns: Any, told: bytes, attempt: int | None = None) -> bool:
+    """Store a message, `told` from its kind to its fields; False if its time is no plain one."""
+    if type(at_ns) is not int or not 0 <= at_ns < _INT64:
         return False
     seconds, rest = divmod(at_ns, _NS)
     log, counters = voice.log, voice.scope.story.counters
-    data = b'{"seq":%d,"at":"%b.%06dZ","job_id":%b,%b,"fields":%b,"attempt":%d%b' % (
+    data = b'{"seq":%d,"at":"%b.%06dZ","job_id":%b,%b,"attempt":%d%b' % (
         log.next,
-        rfc3339_second(seconds).encode(),
+        _second(seconds),
         rest // 1000,
         voice.job_id,
         told,
-        _encode(fields) if fields else b"{}",
         voice.scope.attempt if attempt is None else attempt,
         voice.tail,
     )
@@ -247,6 +227,11 @@ def _keep(  # noqa: PLR0917 - by position on the hot path
     else:
         counters.narrated(kind, _INFO_LABEL)
     return True
+
+
+@lru_cache(maxsize=64)  # times come many to a second
+def _second(seconds: int) -> bytes:
+    return rfc3339_second(seconds).encode()
 
 
 def _spoken(  # noqa: C901 - the hot path: one call a value would cost more than the rest
@@ -266,7 +251,7 @@ def _spoken(  # noqa: C901 - the hot path: one call a value would cost more than
                 return None
             # The word `bearer` makes a secret of the word after it; no other word does.
             if not (words and value.isidentifier() and value[-1] not in "rR"):
-                if mask(value) != value:
+                if mask(value) != value or well_formed(value) != value:
                     return None
                 suspect = True  # alone it is no secret; beside its neighbours it might be one
             said = f"{said} {key}={value}"
@@ -281,16 +266,14 @@ def _spoken(  # noqa: C901 - the hot path: one call a value would cost more than
     return None if suspect and mask(said) != said else said
 
 
-@lru_cache(maxsize=4096)  # the words of moments are few, but for a time now and then
-def _fits_in(mask: Mask, word: str) -> bool:
-    """Whether `word` is told as it is wherever a phrase has it."""
-    spoken = f"x {word} x=1 “{word}” {word}: x, ({word}) x."
-    return mask(spoken) == spoken
-
-
 def _is_plain(voice: Voice, text: object) -> bool:
     """Whether `text` is told as it is."""
-    return type(text) is str and len(text) <= TEXT_LIMIT and voice.mask(text) == text
+    return (
+        type(text) is str
+        and len(text) <= TEXT_LIMIT
+        and voice.mask(text) == text
+        and well_formed(text) == text
+    )
 
 
 @lru_cache(maxsize=4096)  # names are few and come again and again
@@ -311,4 +294,9 @@ def _head(mask: Mask, kind: str, actor: str, name: str) -> bytes | None:
 def _is_plain_key(mask: Mask, key: str) -> bool:
     """Whether an attribute of this name is shown as it is, by its name alone."""
     spoken = f"{key}=1"
-    return len(key) <= TEXT_LIMIT and not is_secret_name(key) and mask(spoken) == spoken
+    return (
+        len(key) <= TEXT_LIMIT
+        and not is_secret_name(key)
+        and mask(spoken) == spoken
+        and well_formed(key) == key
+    )

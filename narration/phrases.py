@@ -171,7 +171,7 @@ class _Words(dict[str, str]):
 def phrase(moment: Moment, attributes: Mapping[str, Any]) -> Told:
     """`moment` in its three voices, with its `attributes`; never raises for a missing one."""
     row = PHRASES[moment]
-    words = _Words({word_for(name): _word(name, attributes[name]) for name in attributes})
+    words = _Words({word_for(name): word(name, attributes[name]) for name in attributes})
     return Told(
         row.human.format_map(words), row.cute.format_map(words), row.story.format_map(words)
     )
@@ -212,7 +212,8 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
 
 
-def _word(attribute: str, value: Any) -> str:
+def word(attribute: str, value: Any) -> str:
+    """`value` of `attribute` as a phrase has it."""
     if attribute.endswith("_s") and isinstance(value, int | float) and not isinstance(value, bool):
         return duration(value)
     return str(value)

@@ -29,6 +29,7 @@ TEXTS = st.one_of(
     st.text(alphabet="abeky=:-/ @token", max_size=30),
     st.just("--password hunter2"),
     st.just("x" * (TEXT_LIMIT + 1)),
+    st.sampled_from(["half \ud83c", "\ud800"]),
 )
 VALUES = st.one_of(
     TEXTS,
@@ -166,14 +167,23 @@ def test_a_spans_start_and_end_are_told_as_formatting_tells_them(
     assert made.lines == [encode(event) for event in fast]
 
 
+PLAIN = st.sampled_from(["render", 'nor\'mal "x"', 3, 0.25, 61.0, False])
+
+
 @given(
     moment=st.sampled_from(list(Moment)),
-    values=st.lists(
-        VALUES | st.sampled_from(["render", "normal", 3, 0.25]), min_size=6, max_size=6
-    ),
+    values=st.lists(VALUES | PLAIN, min_size=6, max_size=6)
+    | st.lists(PLAIN, min_size=6, max_size=6),
+    secrets=st.sampled_from([(), ("hunter2",), ("render",), ("comfy chair",), ("render is",)]),
 )
-def test_a_moment_is_told_as_formatting_tells_it(moment: Moment, values: list[Any]) -> None:
-    made = bench(names.SCOPE)
+@example(moment=Moment.QUEUED, values=["x", "y", 1], secrets=("job.priority",))
+@example(moment=Moment.QUEUED, values=["x", "y", 1], secrets=("queued",))
+@example(moment=Moment.QUEUED, values=["x", "y", 1], secrets=("narrator",))
+@example(moment=Moment.QUEUED, values=["x", 'say "y"', 1], secrets=('say "y", 1',))
+def test_a_moment_is_told_as_formatting_tells_it(
+    moment: Moment, values: list[Any], secrets: tuple[str, ...]
+) -> None:
+    made = bench(names.SCOPE, secrets=secrets)
     fields = dict(zip(PHRASES[moment].attributes, values, strict=False))
     made.span.add_event(moment.value, fields)
     (event,) = made.span.events  # type: ignore[attr-defined]
@@ -183,8 +193,9 @@ def test_a_moment_is_told_as_formatting_tells_it(moment: Moment, values: list[An
     assert told_fast(made, event) in {None, expected}
 
 
-def test_a_moment_that_goes_well_takes_the_fast_road() -> None:
-    made = bench(names.SCOPE)
+@pytest.mark.parametrize("secrets", [(), ("hunter2",)])
+def test_a_moment_that_goes_well_takes_the_fast_road(secrets: tuple[str, ...]) -> None:
+    made = bench(names.SCOPE, secrets=secrets)
     values: tuple[Any, ...] = ("render", 2, 3, 0.25)
     fields: dict[str, Any] = dict(zip(PHRASES[Moment.STARTED].attributes, values, strict=True))
     made.span.add_event(Moment.STARTED.value, fields)
