@@ -280,7 +280,7 @@ class Settings(BaseSettings):
     fast_events: bool = _setting(
         True,
         "true or false",
-        "Make span events with plain attributes without the SDK's cleaning, which costs half.",
+        "Make spans and events with plain attributes without the SDK's cleaning, half their cost.",
     )
     telemetry_shutdown_s: float = _setting(
         5.0, "seconds", "How long the exporter may take to flush at exit.", ge=0, le=600

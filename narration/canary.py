@@ -17,6 +17,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk import trace as sdk_trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from narration import formatting
@@ -80,7 +81,7 @@ def _fault(processor: SpanProcessor) -> str | None:
 
 
 def _span(processor: SpanProcessor | None, context: Context) -> Span:
-    provider = _provider()
+    provider = throw_away_provider()
     provider.add_span_processor(_Early())
     if processor is not None:
         provider.add_span_processor(processor)
@@ -106,12 +107,14 @@ def _live(span: Span, heard: list[str]) -> None:
         logger.removeFilter(quiet)
 
 
-def _provider() -> TracerProvider:
+def throw_away_provider(*, id_generator: IdGenerator | None = None) -> TracerProvider:
+    """A provider that no environment variable shapes, for a canary alone."""
     unset = SpanLimits.UNSET
     provider = TracerProvider(
         sampler=ALWAYS_ON,
         resource=Resource({}),
         shutdown_on_exit=False,
+        id_generator=id_generator,
         span_limits=SpanLimits(
             max_attributes=8,
             max_events=_KEPT,

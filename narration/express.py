@@ -41,6 +41,8 @@ MESSAGE_BYTES: Final = 16 * 1024
 """No message of the fast road is larger; a story with a lower limit does not use it."""
 
 _encode: Final = msgspec.json.Encoder().encode
+_new_voice: Final = object.__new__
+_NO_FIELDS: Final[Mapping[str, Any]] = {}
 _INT64: Final = 2**63
 _NS: Final = 1_000_000_000
 _INFINITY: Final = float("inf")
@@ -59,8 +61,6 @@ _VOICES: Final = (
     (names.NARRATION_STORY, b',"story":'),
 )
 
-_NO_FIELDS: Final[Mapping[str, Any]] = {}
-
 
 class Voice:
     """What the messages of one span have in common."""
@@ -74,7 +74,9 @@ class Voice:
         "mask",
         "scope",
         "shows",
+        "source",
         "tail",
+        "trace",
         "words",
     )
 
@@ -85,24 +87,56 @@ class Voice:
         self.actor = formatting.actor_of(scope, source)
         self.shows = is_first_party(source, scope.disclosure)
         """Whether its attributes may be shown; those of a third party may not, by their names."""
-        self.fields = _NO_FIELDS
+        self.fields: Mapping[str, Any] = _NO_FIELDS
         """The attributes of the span that were last seen to be plain."""
+        self.source = source
         self.is_ours = source == names.SCOPE
         self.words = leaves_words(self.mask)
         """Whether a value that is one word holds no secret."""
         self.job_id = _encode(scope.story.job_id)
-        parent = span.parent
-        context = cast("SpanContext", span.get_span_context())  # a span that records has one
-        self.tail = b',"trace_id":"%032x","span_id":"%016x","parent_span_id":%b}' % (
-            context.trace_id,
+        parent, context = span.parent, _context(span)
+        self.trace = b',"trace_id":"%032x","span_id":"' % context.trace_id
+        self.tail = b'%b%016x","parent_span_id":%b}' % (
+            self.trace,
             context.span_id,
             b"null" if parent is None else b'"%016x"' % parent.span_id,
         )
 
+    def of_child(self, span: ReadableSpan) -> "Voice":
+        """The voice of a child of this span, by the same source and in the same scope."""
+        made = _new_voice(Voice)
+        made.scope = self.scope
+        made.log = self.log
+        made.mask = self.mask
+        made.actor = self.actor
+        made.shows = self.shows
+        made.fields = _NO_FIELDS
+        made.source = self.source
+        made.is_ours = self.is_ours
+        made.words = self.words
+        made.job_id = self.job_id
+        made.trace = self.trace
+        parent = cast("SpanContext", span.parent)  # this one
+        made.tail = b'%b%016x","parent_span_id":"%016x"}' % (
+            self.trace,
+            _context(span).span_id,
+            parent.span_id,
+        )
+        return made
 
-def voice_of(scope: Scope, span: ReadableSpan) -> Voice | None:
-    """The voice of `span` in a story with a log of its own; None where all is to be formatted."""
+
+def _context(span: ReadableSpan) -> SpanContext:
+    return cast("SpanContext", span.context)  # a span that records has one
+
+
+def voice_of(scope: Scope, span: ReadableSpan, above: Voice | None = None) -> Voice | None:
+    """The voice of `span` in a story with a log of its own; None where all is to be formatted.
+
+    `above` is the voice of its parent, if that is at hand.
+    """
     story, source = scope.story, formatting.source_of(span)
+    if above is not None and above.scope is scope and above.source == source:
+        return above.of_child(span)
     log, disclosure = story.log, scope.disclosure
     if type(log) is not NarrationLog or story.max_message_bytes < MESSAGE_BYTES:
         return None

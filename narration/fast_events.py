@@ -9,13 +9,14 @@ proves at start-up that an event made here is one made there, and a setting turn
 
 from threading import Lock
 from time import time_ns
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, SpanLimits
 from opentelemetry.util.types import Attributes
 
-_CLEAN: Final = frozenset({str, int, float, bool})
+CLEAN: Final = frozenset({str, int, float, bool})
+"""The exact types of values that the SDK keeps as they are."""
 
 _SAMPLES: Final[tuple[dict[str, Any], ...]] = (
     {},
@@ -41,24 +42,29 @@ def clean_event(
         if most is not None and len(attributes) > most:
             return None
         for key, value in attributes.items():
-            if type(value) not in _CLEAN or type(key) is not str or not key:
+            if type(value) not in CLEAN or type(key) is not str or not key:
                 return None
         kept = attributes.copy()
     else:
         return None
-    bounded: Any = object.__new__(BoundedAttributes)
-    bounded._dict = kept  # noqa: SLF001 - see the module's docstring, here and below
-    bounded.maxlen = limits.max_event_attributes
-    bounded.dropped = 0
-    bounded.max_value_len = limits.max_attribute_length
-    bounded._lock = Lock()  # noqa: SLF001
-    bounded._immutable = True  # noqa: SLF001
     event: Any = object.__new__(Event)
-    event._name = name  # noqa: SLF001
+    event._name = name  # noqa: SLF001 - see the module's docstring, here and below
     event._timestamp = time_ns() if timestamp is None else timestamp  # noqa: SLF001
-    event._attributes = bounded  # noqa: SLF001
+    event._attributes = bounded(kept, limits.max_event_attributes, is_immutable=True)  # noqa: SLF001
     made: Event = event
     return made
+
+
+def bounded(kept: dict[str, Any], most: int | None, *, is_immutable: bool) -> BoundedAttributes:
+    """What the SDK makes of clean attributes, not too many, where no limit can cut them."""
+    made: Any = object.__new__(BoundedAttributes)
+    made._dict = kept  # noqa: SLF001
+    made.maxlen = most
+    made.dropped = 0
+    made.max_value_len = None
+    made._lock = Lock()  # noqa: SLF001
+    made._immutable = is_immutable  # noqa: SLF001
+    return cast("BoundedAttributes", made)
 
 
 def fault() -> str | None:

@@ -85,8 +85,8 @@ class Narration:
     `provider` gets the live tap (see `install`); without one, only what `narrate` says directly is
     told. The loop that stores is the one of the first call inside a running loop; where none ever
     ran, stories are told under a lock. Pass `streams` to share them or to set their heartbeat; by
-    default they are told of the server's exit by watching for it. `fast_events` makes plain span
-    events without the SDK's cleaning (see `fast_events`).
+    default they are told of the server's exit by watching for it. `fast_events` makes plain spans
+    and events without the SDK's cleaning (see `fast_events` and `fast_spans`).
     """
 
     def __init__(

@@ -23,12 +23,12 @@ from opentelemetry.sdk.trace import (
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.sdk.version import __version__ as sdk_version
 
-from narration import canary, express, fast_events, formatting
+from narration import canary, express, fast_events, fast_spans, formatting
 from narration.express import Voice, voice_of
 from narration.polling import INTERVAL_S, Poller
 from narration.sampling import InJobSampler
 from narration.scope import Scope, current_scope
-from narration.tap import SCOPE_ATTRIBUTE, Tap, count_failure, scope_of, voice_in
+from narration.tap import SCOPE_ATTRIBUTE, Tap, count_failure, found_for, scope_of, voice_in
 from telemetry import names
 
 _logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class NarrationSpanProcessor(SpanProcessor):
         self.failures = 0
         self.spans = LiveSpans()
         self.fast = fast
-        self._tap = Tap(fast=fast, on_end_raised=self._on_end_raised)
+        self.tap = Tap(fast=fast, on_end_raised=self._on_end_raised)
         self._untapped: set[type[Span]] = set()
         self._poller = Poller(interval_s=poll_interval_s)
 
@@ -110,9 +110,14 @@ class NarrationSpanProcessor(SpanProcessor):
         """Tell the start of `span`, and its events from now on, if it belongs to a story."""
         scope = None
         try:
+            found = found_for(span)
+            if found is not None:
+                scope = found.scope
+                self._begin(span, scope, found.above)
+                return
             scope = self._route(span, parent_context)
             if scope is not None and scope_of(span) is None:  # else another tap has it
-                self._begin(span, scope)
+                self._begin(span, scope, None)
         except Exception:  # noqa: BLE001 - an instrument never breaks the instrumented
             self._count(scope)
 
@@ -120,16 +125,17 @@ class NarrationSpanProcessor(SpanProcessor):
         """Tell the end of `span`, once."""
         scope = None
         try:
-            key = _key(span.get_span_context())
+            key = _key(span.context)
             live = self.spans.pop(key)
+            voice = voice_in(live)
+            if voice is not None:
+                scope = voice.scope
+                scope.story.put(express.span_ended, voice, span)
+                return
             scope = scope_of(live)
             if scope is not None:
                 self._poller.finish(key, span)
-                voice = voice_in(live)
-                if voice is None:
-                    scope.story.put(formatting.span_ended, scope, span)
-                else:
-                    scope.story.put(express.span_ended, voice, span)
+                scope.story.put(formatting.span_ended, scope, span)
         except Exception:  # noqa: BLE001 - an instrument never breaks the instrumented
             self._count(scope)
 
@@ -167,12 +173,12 @@ class NarrationSpanProcessor(SpanProcessor):
             return None
         return scope_of(self.spans.get(_key(parent)))
 
-    def _begin(self, span: Span, scope: Scope) -> None:
-        key = _key(span.get_span_context())
+    def _begin(self, span: Span, scope: Scope, above: Voice | None) -> None:
+        key = _key(span.context)
         self.spans.add(key, span)
         voice = None
         try:
-            voice = self._voice(span, scope)
+            voice = self._voice(span, scope, above)
             if voice is None:
                 scope.story.put(formatting.span_started, scope, span)
             else:
@@ -181,7 +187,7 @@ class NarrationSpanProcessor(SpanProcessor):
             count_failure(scope)
         if self.live:
             try:
-                self._tap.attach(span, scope, voice)
+                self.tap.attach(span, scope, voice)
             except TypeError:  # the class cannot be swapped: this span is polled
                 self._warn(type(span))
             else:
@@ -189,11 +195,11 @@ class NarrationSpanProcessor(SpanProcessor):
         setattr(span, SCOPE_ATTRIBUTE, scope)
         self._poller.watch(key, span, scope)
 
-    def _voice(self, span: Span, scope: Scope) -> Voice | None:
+    def _voice(self, span: Span, scope: Scope, above: Voice | None) -> Voice | None:
         """The voice of a span whose start is told; ours say nothing of that."""
         if not self.live or formatting.source_of(span) == names.SCOPE:
             return None
-        return voice_of(scope, span)
+        return voice_of(scope, span, above)
 
     def _warn(self, span_class: type[Span]) -> None:
         if span_class not in self._untapped:
@@ -217,7 +223,8 @@ def install(
 ) -> NarrationSpanProcessor:
     """Narrate the spans of `provider`: the one processor that it has, made by the first call.
 
-    `fast` lets plain events be made without the SDK's cleaning, if its own canary allows it.
+    `fast` lets plain spans and events be made without the SDK's cleaning, if their own canaries
+    allow it.
     Runs the canary; if the tap does not fit this SDK, says so in the log and polls. Wraps the
     sampler of `provider` and of the tracers that it has already made.
     """
@@ -226,7 +233,7 @@ def install(
         return installed[_INSTALLED]
     fault = canary.fault(NarrationSpanProcessor)
     private = cast("Any", provider)
-    slow = fast_events.fault() if fast else None
+    slow = (fast_events.fault() or fast_spans.fault()) if fast else None
     processor = NarrationSpanProcessor(
         live=fault is None,
         fast=fast and slow is None,
@@ -245,8 +252,12 @@ def install(
             fault,
         )
     if slow is not None:
-        _logger.warning("events are not made faster on opentelemetry-sdk %s: %s", sdk_version, slow)
+        _logger.warning(
+            "spans and events are not made faster on opentelemetry-sdk %s: %s", sdk_version, slow
+        )
     _wrap_samplers(private, processor)
+    if processor.live and processor.fast:
+        fast_spans.quicken(provider, processor.tap)
     provider.add_span_processor(processor)
     return processor
 

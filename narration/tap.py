@@ -12,9 +12,10 @@ The tap does not know how an event is phrased, nor how a span finds its story.
 import contextlib
 from collections.abc import Callable
 from threading import RLock
-from typing import Any, ClassVar, Final, Literal, cast
+from typing import Any, ClassVar, Final, Literal, NamedTuple, cast
 
-from opentelemetry.sdk.trace import EventBase, Span, SpanLimits
+from opentelemetry.sdk.trace import EventBase, ReadableSpan, Span, SpanLimits
+from opentelemetry.sdk.util import BoundedList
 from opentelemetry.util.types import Attributes
 
 from narration import express, formatting
@@ -37,8 +38,9 @@ class _Tapped(Span):
 
     _limits: SpanLimits
     _events: Any  # a BoundedList, which the SDK declares as any Sequence
-    _narration_scope: Scope
+    _narration_scope: Scope | None = None  # a span that is made tapped has none until it starts
     _narration_voice: Voice | Literal[False] | None
+    _narration_found: "Found | None" = None
     _narration_on_end_raised: ClassVar["staticmethod[[Span], None]"]
 
     def _add_event(self, event: EventBase) -> None:
@@ -54,6 +56,12 @@ class _Tapped(Span):
         events = self._events
         if len(events) and events[-1] is event:
             _hand_off(self, event)
+
+    def _readable_span(self) -> ReadableSpan:
+        readable: Any = super()._readable_span()
+        readable._events = _slim(readable._events)  # noqa: SLF001
+        readable._links = _slim(readable._links)  # noqa: SLF001
+        return cast("ReadableSpan", readable)
 
     def end(self, end_time: int | None = None) -> None:
         try:
@@ -97,8 +105,15 @@ class _TappedOverride(_Tapped):
         super()._add_event(event)
 
 
+def _slim(items: Any) -> Any:
+    """`items` of a span that has ended; empty ones of the SDK take 800 bytes while it is kept."""
+    return () if type(items) is BoundedList and not items and not items.dropped else items
+
+
 def _hand_off(span: _Tapped, event: EventBase) -> None:
     scope = span._narration_scope  # noqa: SLF001 - our own attributes
+    if scope is None:
+        return  # it starts just now: this is told after the start
     try:
         voice = span._narration_voice  # noqa: SLF001
         if voice is None:  # not made yet: many a span has no event
@@ -117,6 +132,22 @@ def count_failure(scope: Scope) -> None:
     """Count one message that narration failed on; never raises."""
     with contextlib.suppress(Exception):
         scope.story.counters.dropped(DropReason.ERROR)
+
+
+class Found(NamedTuple):
+    """Whose story a span is in that is made tapped, and the voice of its parent, if it has one."""
+
+    scope: Scope
+    above: Voice | None
+
+
+def found_for(span: object) -> Found | None:
+    """What was found before `span` was made, once; None where it was not looked for."""
+    found = getattr(span, "_narration_found", None)
+    if found is None:
+        return None
+    cast("_Tapped", span)._narration_found = None  # noqa: SLF001 - our own attribute
+    return cast("Found", found)
 
 
 class Tap:
@@ -140,20 +171,23 @@ class Tap:
         `voice` is that of the span, if it has been made.
         Raises TypeError if the span's class cannot be swapped.
         """
-        own = type(span)
-        tapped = self._classes.get(own) or self._make_class(own)
         private = cast("Any", span)
         with private._lock:  # noqa: SLF001 - see the module's docstring
-            private.__class__ = tapped
+            if not isinstance(span, _Tapped):
+                private.__class__ = self.class_for(type(span))
+                # Re-entrant, since the hand-off holds it: what runs inside (a logging handler, a
+                # finaliser) may use the same span, and must not wait for itself.
+                private._lock = RLock()  # noqa: SLF001
             private._narration_scope = scope  # noqa: SLF001
             private._narration_voice = voice  # noqa: SLF001
-            # Re-entrant, since the hand-off holds it: what runs inside (a logging handler, a
-            # finaliser) may use the same span, and must not wait for itself.
-            private._lock = RLock()  # noqa: SLF001
             events = private._events  # noqa: SLF001
             if len(events):
                 for event in tuple(events):
                     _hand_off(private, event)
+
+    def class_for(self, own: type[Span]) -> type[Span]:
+        """The tapped class for spans of the class `own`."""
+        return self._classes.get(own) or self._make_class(own)
 
     def _make_class(self, own: type[Span]) -> type[_Tapped]:
         before: type[_Tapped] = _Tapped

@@ -15,16 +15,17 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from opentelemetry.context import Context
 from opentelemetry.sdk import trace as sdk_trace
 from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.trace import SpanContext
 
-from narration import tap
+from narration import fast_spans, tap
 from narration.fast_events import clean_event
 from narration.log import NarrationLog
 from narration.masking import masker
 from narration.processor import NarrationSpanProcessor, install
-from narration.scope import Scope
+from narration.scope import Scope, current_scope
 from narration.spans import SpanLog
 from narration.story import Counters, NoCounters, Story
 from narration.tap import Tap
@@ -94,6 +95,7 @@ def _count(counts: Counter[str], ours: set[int]) -> None:
     attach = Tap.attach
 
     def counting_attach(self: Tap, span: Span, scope: Scope, voice: Any) -> None:
+        counts["fast spans"] += isinstance(span, tap._Tapped) and id(scope) in ours
         attach(self, span, scope, voice)
         counts["tapped spans"] += id(scope) in ours  # those of the canary are not
 
@@ -123,8 +125,12 @@ def _tap_providers(counts: Counter[str], scope: Scope) -> None:
     def everywhere(self: NarrationSpanProcessor, parent: SpanContext | None) -> Scope | None:
         return route(self, parent) or scope  # asked where the context tells of no story
 
+    def made_everywhere(context: Context | None = None) -> Scope | None:
+        return current_scope(context) or (None if hasattr(here, "installing") else scope)
+
     TracerProvider.__init__ = make_tapped  # type: ignore[method-assign]
     NarrationSpanProcessor._scope_of_parent = everywhere  # type: ignore[method-assign]
+    vars(fast_spans)["current_scope"] = made_everywhere
 
 
 def _tap_lone_spans(scope: Scope) -> None:
