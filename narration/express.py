@@ -11,7 +11,7 @@ module does not know how an event got here.
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 from opentelemetry.sdk.trace import Event as SpanEvent
@@ -68,6 +68,7 @@ class Voice:
     __slots__ = (
         "actor",
         "fields",
+        "hex_id",
         "is_ours",
         "job_id",
         "log",
@@ -96,9 +97,10 @@ class Voice:
         self.job_id = _encode(scope.story.job_id)
         parent, context = span.parent, _context(span)
         self.trace = b',"trace_id":"%032x","span_id":"' % context.trace_id
-        self.tail = b'%b%016x","parent_span_id":%b}' % (
+        self.hex_id = b"%016x" % context.span_id
+        self.tail = b'%b%b","parent_span_id":%b}' % (
             self.trace,
-            context.span_id,
+            self.hex_id,
             b"null" if parent is None else b'"%016x"' % parent.span_id,
         )
 
@@ -116,17 +118,15 @@ class Voice:
         made.words = self.words
         made.job_id = self.job_id
         made.trace = self.trace
-        parent = cast("SpanContext", span.parent)  # this one
-        made.tail = b'%b%016x","parent_span_id":"%016x"}' % (
-            self.trace,
-            _context(span).span_id,
-            parent.span_id,
-        )
+        made.hex_id = hex_id = b"%016x" % _context(span).span_id
+        made.tail = b'%b%b","parent_span_id":"%b"}' % (self.trace, hex_id, self.hex_id)
         return made
 
 
 def _context(span: ReadableSpan) -> SpanContext:
-    return cast("SpanContext", span.context)  # a span that records has one
+    context: Any = span.context
+    found: SpanContext = context  # a span that records has one
+    return found
 
 
 def voice_of(scope: Scope, span: ReadableSpan, above: Voice | None = None) -> Voice | None:

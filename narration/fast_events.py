@@ -9,7 +9,7 @@ proves at start-up that an event made here is one made there, and a setting turn
 
 from threading import Lock
 from time import time_ns
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, SpanLimits
@@ -64,7 +64,8 @@ def bounded(kept: dict[str, Any], most: int | None, *, is_immutable: bool) -> Bo
     made.max_value_len = None
     made._lock = Lock()  # noqa: SLF001
     made._immutable = is_immutable  # noqa: SLF001
-    return cast("BoundedAttributes", made)
+    attributes: BoundedAttributes = made
+    return attributes
 
 
 def fault() -> str | None:

@@ -12,9 +12,9 @@ a span made here is one made there, and a setting turns it off.
 
 import copy
 import itertools
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from threading import Lock
 from time import time_ns
 from types import FunctionType, MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -42,6 +42,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
+    DEFAULT_TRACE_STATE,
     Link,
     NonRecordingSpan,
     SpanContext,
@@ -56,7 +57,7 @@ from opentelemetry.util.types import Attributes
 from narration.canary import throw_away_provider
 from narration.fast_events import CLEAN, bounded
 from narration.scope import Scope, current_scope, with_scope
-from narration.tap import Found, Tap, scope_of, voice_in
+from narration.tap import Reentrant, Tap, scope_of, voice_in
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -71,6 +72,10 @@ _SAMPLES: Final[tuple[dict[str, Any] | None, ...]] = (
 
 _OURS: Final = frozenset({"_lock", "_narration_found"})
 _UNSET: Final = Status(StatusCode.UNSET)
+_NO_STATE: Final = DEFAULT_TRACE_STATE
+_TRACE_IDS: Final = 2**128
+_SPAN_IDS: Final = 2**64
+_new_context: Final = tuple.__new__
 _SAMPLED: Final = int(TraceFlags.SAMPLED)
 _RANDOM: Final = int(TraceFlags.RANDOM_TRACE_ID)
 _FLAGS: Final = tuple(TraceFlags(bits) for bits in range(4))
@@ -120,12 +125,17 @@ class StoryTracer(Tracer):
             trace_id, bits = ids.generate_trace_id(), _RANDOM if ids.is_trace_id_random() else 0
         sampled = self.sampler.should_sample(context, trace_id, name, kind, attributes, ())
         decision: Any = sampled.decision  # whose methods have no types
-        identity = SpanContext(
-            trace_id,
-            ids.generate_span_id(),
-            is_remote=False,
-            trace_flags=_FLAGS[bits | _SAMPLED if decision.is_sampled() else bits],
-            trace_state=sampled.trace_state,
+        span_id, state = ids.generate_span_id(), sampled.trace_state
+        identity = _new_context(
+            SpanContext,
+            (
+                trace_id,
+                span_id,
+                False,
+                _FLAGS[bits | _SAMPLED if decision.is_sampled() else bits],
+                _NO_STATE if state is None else state,
+                0 < trace_id < _TRACE_IDS and 0 < span_id < _SPAN_IDS,
+            ),
         )
         ended = self._tracer_metrics.start_span(parent, decision)
         if not decision.is_recording():
@@ -151,11 +161,12 @@ class StoryTracer(Tracer):
         span._set_status_on_exception = set_status_on_exception
         span._span_processor = processor
         span._limits = limits
-        span._lock = threading.RLock()  # as the tap has it
+        span._lock = Reentrant()  # as the tap has it
         span._record_end_metrics = ended
-        span._narration_found = Found(scope, voice_in(above))
+        span._narration_found = scope, voice_in(above)
         processor.on_start(span, parent_context=context)
-        return cast("Span", span)
+        made: Span = span
+        return made
 
     def start_as_current_span(  # noqa: PLR0917 - the SDK's signature
         self,
@@ -237,8 +248,9 @@ def _no_items(most: int | None) -> BoundedList[Any]:
     made: Any = object.__new__(BoundedList)
     made.dropped = 0
     made._dq = deque(maxlen=most)
-    made._lock = threading.Lock()
-    return cast("BoundedList[Any]", made)
+    made._lock = Lock()
+    items: BoundedList[Any] = made
+    return items
 
 
 class _Tracers(dict[InstrumentationScope, Tracer]):

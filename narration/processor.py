@@ -112,8 +112,8 @@ class NarrationSpanProcessor(SpanProcessor):
         try:
             found = found_for(span)
             if found is not None:
-                scope = found.scope
-                self._begin(span, scope, found.above)
+                scope, above = found
+                self._begin(span, scope, above)
                 return
             scope = self._route(span, parent_context)
             if scope is not None and scope_of(span) is None:  # else another tap has it

@@ -12,7 +12,7 @@ The tap does not know how an event is phrased, nor how a span finds its story.
 import contextlib
 from collections.abc import Callable
 from threading import RLock
-from typing import Any, ClassVar, Final, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Final, Literal, cast
 
 from opentelemetry.sdk.trace import EventBase, ReadableSpan, Span, SpanLimits
 from opentelemetry.sdk.util import BoundedList
@@ -29,6 +29,11 @@ SCOPE_ATTRIBUTE: Final = "_narration_scope"
 
 VOICE_ATTRIBUTE: Final = "_narration_voice"
 """Where it carries its voice, once it has one; None lets the next event make it."""
+
+Reentrant: Final = type(RLock())
+"""A tapped span's lock; `RLock` itself is a function that makes one."""
+
+_FOUND_ATTRIBUTE: Final = "_narration_found"
 
 
 class _Tapped(Span):
@@ -59,9 +64,13 @@ class _Tapped(Span):
 
     def _readable_span(self) -> ReadableSpan:
         readable: Any = super()._readable_span()
-        readable._events = _slim(readable._events)  # noqa: SLF001
-        readable._links = _slim(readable._links)  # noqa: SLF001
-        return cast("ReadableSpan", readable)
+        # Empty lists of the SDK take 800 bytes each, for as long as the span is kept.
+        if _is_bare(readable._events):  # noqa: SLF001
+            readable._events = ()  # noqa: SLF001
+        if _is_bare(readable._links):  # noqa: SLF001
+            readable._links = ()  # noqa: SLF001
+        ended: ReadableSpan = readable
+        return ended
 
     def end(self, end_time: int | None = None) -> None:
         try:
@@ -105,9 +114,8 @@ class _TappedOverride(_Tapped):
         super()._add_event(event)
 
 
-def _slim(items: Any) -> Any:
-    """`items` of a span that has ended; empty ones of the SDK take 800 bytes while it is kept."""
-    return () if type(items) is BoundedList and not items and not items.dropped else items
+def _is_bare(items: Any) -> bool:
+    return type(items) is BoundedList and not items and not items.dropped
 
 
 def _hand_off(span: _Tapped, event: EventBase) -> None:
@@ -134,20 +142,18 @@ def count_failure(scope: Scope) -> None:
         scope.story.counters.dropped(DropReason.ERROR)
 
 
-class Found(NamedTuple):
-    """Whose story a span is in that is made tapped, and the voice of its parent, if it has one."""
-
-    scope: Scope
-    above: Voice | None
+Found = tuple[Scope, Voice | None]
+"""Whose story a span is in that is made tapped, and the voice of its parent, if it has one."""
 
 
 def found_for(span: object) -> Found | None:
     """What was found before `span` was made, once; None where it was not looked for."""
-    found = getattr(span, "_narration_found", None)
+    found = getattr(span, _FOUND_ATTRIBUTE, None)
     if found is None:
         return None
-    cast("_Tapped", span)._narration_found = None  # noqa: SLF001 - our own attribute
-    return cast("Found", found)
+    setattr(span, _FOUND_ATTRIBUTE, None)
+    told: Found = found
+    return told
 
 
 class Tap:
@@ -177,7 +183,7 @@ class Tap:
                 private.__class__ = self.class_for(type(span))
                 # Re-entrant, since the hand-off holds it: what runs inside (a logging handler, a
                 # finaliser) may use the same span, and must not wait for itself.
-                private._lock = RLock()  # noqa: SLF001
+                private._lock = Reentrant()  # noqa: SLF001
             private._narration_scope = scope  # noqa: SLF001
             private._narration_voice = voice  # noqa: SLF001
             events = private._events  # noqa: SLF001
