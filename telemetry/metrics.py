@@ -7,6 +7,7 @@ by `labels()` on the hot path (three to four times as dear). It is longer than o
 method for each fact.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol, TypeVar
 
@@ -32,6 +33,7 @@ from telemetry.names import (
     TimeoutKind,
 )
 from telemetry.table import DURATIONS, METRIC_ROWS, MetricRow
+from telemetry.tally import Tally
 
 _RETRIED: Final = (Outcome.ERROR, Outcome.TIMEOUT, Outcome.LOST, Outcome.RETRY_LATER)
 """The outcomes of an attempt that another one may follow."""
@@ -90,6 +92,31 @@ class _Children(dict[str | tuple[str, ...], _Family]):
         return child
 
 
+class _Tallies(dict[tuple[str, str], Tally]):
+    """Tallies by the label values of a counter."""
+
+    def __missing__(self, key: tuple[str, str]) -> Tally:
+        return self.setdefault(key, Tally())  # of two threads one makes it
+
+
+class _Fold(Collector):
+    """Collects a counter, into which tallies are folded first."""
+
+    def __init__(self, tallies: _Tallies, row: MetricRow) -> None:
+        self._tallies = tallies
+        self._counter = Counter(row.name, row.description, row.labels, registry=None)
+        self._lock = threading.Lock()
+
+    def describe(self) -> Iterable[Metric]:
+        return self._counter.describe()
+
+    def collect(self) -> Iterable[Metric]:
+        with self._lock:
+            for key, tally in self._tallies.copy().items():
+                self._counter.labels(*key).inc(tally.take())
+        return self._counter.collect()
+
+
 class _TracedChildren(dict[tuple[str, str], Traced]):
     """The children of a histogram whose measurements link to traces."""
 
@@ -128,7 +155,8 @@ class Metrics:
         self._cancellation_s = _Children(self._histogram(MetricName.CANCELLATION_TIME))
         self._abandoned = _Children(self._counter(MetricName.ABANDONED))
         self._streams_open = self._gauge(MetricName.STREAMS_OPEN)
-        self._messages = _Children(self._counter(MetricName.MESSAGES))
+        self._told = _Tallies()
+        self.registry.register(_Fold(self._told, METRIC_ROWS[MetricName.MESSAGES]))
         self._dropped = _Children(self._counter(MetricName.MESSAGES_DROPPED))
         self._delivered = self._counter(MetricName.MESSAGES_DELIVERED)
         self._replayed = self._counter(MetricName.MESSAGES_REPLAYED)
@@ -260,7 +288,7 @@ class Metrics:
 
     def narrated(self, source: str, level: str) -> None:
         """One message was stored."""
-        self._messages[source, level].inc()
+        self._told[source, level].add()
 
     def dropped(self, reason: DropReason, count: int = 1) -> None:
         """`count` messages never reached their log."""
