@@ -99,6 +99,8 @@ class Broadcast:
             if not entries:
                 return
             self._write(entries)
+            if self.cursor == log.next and not log.forgotten:
+                return  # most often: the look above, that there is nothing, costs as much again
 
     def _write(self, entries: "list[Entry]") -> None:
         data, shown = frames(self._view, self._log, self.cursor, entries)

@@ -179,10 +179,11 @@ def span_ended(voice: Voice, span: ReadableSpan) -> NarrationEvent | None:
 
 def span_event(voice: Voice, span: ReadableSpan, event: SpanEvent) -> NarrationEvent | None:
     """Tell an event of `voice`'s span, as above."""
-    name, fields = event.name, plain(event.attributes)
-    attempt = None
+    name, attributes, attempt = event.name, event.attributes, None
+    own = getattr(attributes, "_dict", None)  # never changed: not by the SDK, nor here
+    fields: Mapping[str, Any] = plain(attributes) if own is None else own
     if names.NARRATION_TEXT in fields:
-        kind, told = _NARRATE, _narrated(voice, name, fields)
+        kind, told = _NARRATE, _narrated(voice, name, dict(fields))
     elif name in _SLOW_NAMES:
         kind, told, attempt = _LIFECYCLE, *_lifecycle(voice, name, fields)
     else:
@@ -192,7 +193,7 @@ def span_event(voice: Voice, span: ReadableSpan, event: SpanEvent) -> NarrationE
     return formatting.span_event(voice.scope, span, event)
 
 
-def _plain_event(voice: Voice, name: str, fields: dict[str, Any]) -> bytes | None:
+def _plain_event(voice: Voice, name: str, fields: Mapping[str, Any]) -> bytes | None:
     """An event from its kind to its fields; None if it is not plain."""
     head = _head(voice.mask, _EVENT, voice.actor, name)
     said = _spoken(voice, name, fields) if fields else name
@@ -201,7 +202,9 @@ def _plain_event(voice: Voice, name: str, fields: dict[str, Any]) -> bytes | Non
     return b'%b%b,"fields":%b' % (head, _encode(said), _encode(fields))
 
 
-def _lifecycle(voice: Voice, name: str, fields: dict[str, Any]) -> tuple[bytes | None, int | None]:
+def _lifecycle(
+    voice: Voice, name: str, fields: Mapping[str, Any]
+) -> tuple[bytes | None, int | None]:
     """A moment of the job that goes well, and of which attempt; None for any other event."""
     moment, attempt = MOMENTS.get(name), fields.get(names.JOB_ATTEMPT)
     if moment is None or not voice.is_ours or not (attempt is None or type(attempt) is int):
@@ -327,7 +330,7 @@ def _head(mask: Mask, kind: str, actor: str, name: str) -> bytes | None:
 @lru_cache(maxsize=4096)
 def _is_plain_key(mask: Mask, key: str) -> bool:
     """Whether an attribute of this name is shown as it is, by its name alone."""
-    spoken = f"{key}=1"
+    spoken = f"token {key}=1"  # a key of blanks would make an assignment of what is before it
     return (
         len(key) <= TEXT_LIMIT
         and not is_secret_name(key)

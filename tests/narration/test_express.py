@@ -102,6 +102,8 @@ def told_fast(made: Bench, event: Any) -> bytes | None:
 @example(source="jobs", name="auth", fields={"scheme": "bearer", "next": "abc"})
 @example(source="jobs", name="bearer", fields={"x": "abc"})
 @example(source="jobs", name="run", fields={"xpwd": "abc"})
+@example(source="jobs", name="my_token", fields={" ": "abc"})
+@example(source="jobs", name="my_token", fields={"=x": "abc"})
 def test_an_event_is_told_as_formatting_tells_it(
     source: str, name: str, fields: dict[str, Any]
 ) -> None:
