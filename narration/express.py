@@ -147,33 +147,33 @@ def voice_of(scope: Scope, span: ReadableSpan, above: Voice | None = None) -> Vo
 
 def span_started(voice: Voice, span: Span) -> NarrationEvent | None:
     """Tell the start of `voice`'s span: stored at once, giving None; or made for the slow road."""
-    name = span.name
-    head, fields = _head(voice.mask, _START, voice.actor, name), _attributes(voice, span)
-    if head is not None and fields is not None:
-        told = b'%b%b,"fields":%b' % (head, _encode(f"{name} started"), _encode(fields))
-        if _keep(voice, _START, span.start_time, told):
-            voice.scope.story.spans.started(span)
-            return None
+    if not voice.is_ours:
+        name = span.name
+        head, fields = _head(voice.mask, _START, voice.actor, name), _attributes(voice, span)
+        if head is not None and fields is not None:
+            told = b'%b%b,"fields":%b' % (head, _encode(f"{name} started"), _encode(fields))
+            if _keep(voice, _START, span.start_time, told):
+                voice.scope.story.spans.started(span)
+                return None
     return formatting.span_started(voice.scope, span)
 
 
 def span_ended(voice: Voice, span: ReadableSpan) -> NarrationEvent | None:
     """Tell the end of `voice`'s span, as above."""
     name, began, ended = span.name, span.start_time, span.end_time
-    head, fields = _head(voice.mask, _END, voice.actor, name), _attributes(voice, span)
     if (
-        head is not None
-        and fields is not None
-        and not voice.is_ours
+        not voice.is_ours
         and span.status.status_code is not StatusCode.ERROR
         and type(began) is int
         and type(ended) is int
     ):
-        took = duration(max(0, ended - began) / 1e9)
-        told = b'%b%b,"fields":%b' % (head, _encode(f"{name} ended after {took}"), _encode(fields))
-        if _keep(voice, _END, ended, told):
-            voice.scope.story.spans.ended(span)
-            return None
+        head, fields = _head(voice.mask, _END, voice.actor, name), _attributes(voice, span)
+        if head is not None and fields is not None:
+            said = f"{name} ended after {duration(max(0, ended - began) / 1e9)}"
+            told = b'%b%b,"fields":%b' % (head, _encode(said), _encode(fields))
+            if _keep(voice, _END, ended, told):
+                voice.scope.story.spans.ended(span)
+                return None
     return formatting.span_ended(voice.scope, span)
 
 

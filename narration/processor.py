@@ -29,7 +29,6 @@ from narration.polling import INTERVAL_S, Poller
 from narration.sampling import InJobSampler
 from narration.scope import Scope, current_scope
 from narration.tap import SCOPE_ATTRIBUTE, Tap, count_failure, found_for, scope_of, voice_in
-from telemetry import names
 
 _logger = logging.getLogger(__name__)
 
@@ -178,7 +177,7 @@ class NarrationSpanProcessor(SpanProcessor):
         self.spans.add(key, span)
         voice = None
         try:
-            voice = self._voice(span, scope, above)
+            voice = voice_of(scope, span, above) if self.live else None
             if voice is None:
                 scope.story.put(formatting.span_started, scope, span)
             else:
@@ -194,12 +193,6 @@ class NarrationSpanProcessor(SpanProcessor):
                 return
         setattr(span, SCOPE_ATTRIBUTE, scope)
         self._poller.watch(key, span, scope)
-
-    def _voice(self, span: Span, scope: Scope, above: Voice | None) -> Voice | None:
-        """The voice of a span whose start is told; ours say nothing of that."""
-        if not self.live or formatting.source_of(span) == names.SCOPE:
-            return None
-        return voice_of(scope, span, above)
 
     def _warn(self, span_class: type[Span]) -> None:
         if span_class not in self._untapped:
