@@ -49,7 +49,6 @@ class Bench:
 
     def __init__(self, source: str = "jobs", **options: Any) -> None:
         self.narration = Narration(
-            TracerProvider(shutdown_on_exit=False),
             counters=Metrics(),
             mask=masker(options.pop("secrets", ())),
             limits=Limits(**options),
