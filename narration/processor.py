@@ -23,12 +23,12 @@ from opentelemetry.sdk.trace import (
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.sdk.version import __version__ as sdk_version
 
-from narration import canary, express, fast_events, fast_spans, formatting
-from narration.express import Voice, voice_of
+from narration import canary, express, fast_events, fast_spans, formatting, span_canary
 from narration.polling import INTERVAL_S, Poller
 from narration.sampling import InJobSampler
 from narration.scope import Scope, current_scope
 from narration.tap import SCOPE_ATTRIBUTE, Tap, count_failure, found_for, scope_of, voice_in
+from narration.voice import Voice, voice_of
 
 _logger = logging.getLogger(__name__)
 
@@ -226,7 +226,7 @@ def install(
         return installed[_INSTALLED]
     fault = canary.fault(NarrationSpanProcessor)
     private = cast("Any", provider)
-    slow = (fast_events.fault() or fast_spans.fault()) if fast else None
+    slow = (fast_events.fault() or span_canary.fault()) if fast else None
     processor = NarrationSpanProcessor(
         live=fault is None,
         fast=fast and slow is None,

@@ -19,9 +19,9 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.util.types import Attributes
 
 from narration import express, formatting
-from narration.express import Voice, voice_of
 from narration.fast_events import clean_event
 from narration.scope import Scope
+from narration.voice import Voice, voice_of
 from telemetry.names import DropReason
 
 SCOPE_ATTRIBUTE: Final = "_narration_scope"

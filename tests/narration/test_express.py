@@ -10,12 +10,13 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from narration import formatting
 from narration.encoding import encode
-from narration.express import FIELDS, TEXT_LIMIT, Voice, span_ended, span_event, span_started
-from narration.express import voice_of as voice_of_span
+from narration.express import FIELDS, TEXT_LIMIT, span_ended, span_event, span_started
 from narration.hub import Limits, Narration
 from narration.masking import masker
 from narration.phrases import PHRASES
 from narration.scope import Disclosure, Scope, with_scope
+from narration.voice import Voice
+from narration.voice import voice_of as voice_of_span
 from telemetry import names
 from telemetry.metrics import Metrics
 from telemetry.names import Moment

@@ -15,9 +15,10 @@ from opentelemetry.sdk.trace import Span, SpanLimits, SpanProcessor, TracerProvi
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace import Link, SpanKind, StatusCode
 
-from narration import fast_spans
-from narration.fast_spans import StoryTracer, fault
+from narration import fast_spans, span_canary
+from narration.fast_spans import StoryTracer
 from narration.processor import install
+from narration.span_canary import fault
 from tests.narration.otel import Told, exporting, provider_of
 
 CLEAN = st.text(max_size=5) | st.integers() | st.floats(allow_nan=False) | st.booleans()
@@ -281,7 +282,7 @@ def test_the_canary_tells_of_a_provider_that_keeps_no_tracers(
 def test_a_faulty_fast_road_is_not_taken_and_the_log_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(fast_spans, "fault", lambda: "it keeps a colour")
+    monkeypatch.setattr(span_canary, "fault", lambda: "it keeps a colour")
     provider = provider_of()
 
     with caplog.at_level(logging.WARNING):
