@@ -25,7 +25,7 @@ from app.handlers.options import Options
 from app.jobs.submission import RetryOptions, Submission
 from app.service import Narrator
 from app.settings import CLIENT_VARIABLES, ENVIRONMENT_PREFIX, Settings
-from telemetry.names import Kind, Level, StreamEvent
+from telemetry.names import Kind, Level, MetricName, StreamEvent
 from tests.clients.server import WAIT_S, ServerProcess, serving, until
 
 ROOT: Final = Path(__file__).parents[2]
@@ -36,9 +36,13 @@ DOCUMENTS: Final = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "app/COMPARED.md",
+    "app/OPERATING.md",
     "app/handlers/README.md",
 )
 ADDRESS: Final = "http://127.0.0.1:8000"
+INSTRUMENTATION: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
+"""What the packages of instrumentation obey, and the SDK does not name."""
+
 FILES: Final = 300
 """Enough that the first of them is no whole percent."""
 
@@ -335,12 +339,15 @@ def test_every_command_exists() -> None:
     assert named <= set(commands)
 
 
-def test_every_variable_exists() -> None:
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_variable_and_metric_that_a_document_names_exists(name: str) -> None:
+    document = (ROOT / name).read_text(encoding="utf-8")
     ours = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields}
     compose = set(re.findall(r"\$\{(NARRATOR_[A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
 
-    assert set(re.findall(r"NARRATOR_[A-Z_]+", README)) <= ours | CLIENT_VARIABLES | compose
-    assert set(re.findall(r"OTEL_[A-Z_]+", README)) <= set(vars(otel_variables))
+    assert set(re.findall(r"NARRATOR_[A-Z_]+", document)) <= ours | CLIENT_VARIABLES | compose
+    assert set(re.findall(r"OTEL_[A-Z_]+", document)) <= {*vars(otel_variables), INSTRUMENTATION}
+    assert set(re.findall(r"`(narrator_[a-z_]+)`", document)) <= {each.value for each in MetricName}
 
 
 def test_the_kinds_of_messages_are_all_and_only_those_that_there_are() -> None:
