@@ -34,6 +34,7 @@ DRAIN_S: Final = 1.0
 
 _CHUNK: Final = 65_536  # bytes of one read
 _TURN: Final = 100  # lines told before the loop's other work gets its turn
+_EMPTYING: Final = 30  # times `drain_s` at most, for what a dead program has left in its pipes
 _LINE_BYTES: Final = 65_536  # kept of one line where no story says how much
 _BREAK: Final = re.compile(rb"\r\n|\n|\r")  # a bare CR too: progress bars end their lines so
 
@@ -114,6 +115,7 @@ class _Child:
         self._actor = actor
         self._place = place_of(trace.get_current_span()) if scope else NOWHERE
         self._readers: list[asyncio.Task[None]] = []
+        self._told = 0  # lines of both streams
 
     async def start(
         self,
@@ -158,7 +160,7 @@ class _Child:
                 # What is left of the group, if anything. The number of a group is not given away
                 # while a member lives, and after the last not before all other pids are used up.
                 self._signal_group(signal.SIGKILL)
-            await self._drain(drain_s)
+            await self._empty(drain_s)
         except asyncio.CancelledError:
             await self._stopped(drain_s)  # killed: this is short
             raise
@@ -179,6 +181,17 @@ class _Child:
         """Read on until the pipes are closed, for `timeout_s` seconds at most."""
         await asyncio.wait(self._readers, timeout=timeout_s)
 
+    async def _empty(self, timeout_s: float) -> None:
+        """Read what a dead program has left in its pipes, while lines are told within `timeout_s`.
+
+        Bounded: who inherited the pipes, and left the group, may go on writing.
+        """
+        for _ in range(_EMPTYING):
+            told = self._told
+            _, open_ones = await asyncio.wait(self._readers, timeout=timeout_s)
+            if not open_ones or self._told == told:
+                return
+
     def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or not ours any more
             os.killpg(self._transport.get_pid(), number)
@@ -186,12 +199,11 @@ class _Child:
     async def _narrate(self, kind: Kind, stream: asyncio.StreamReader) -> None:
         scope = self._scope
         lines = _Lines(_LINE_BYTES if scope is None else scope.story.max_message_bytes)
-        told = 0
         while chunk := await stream.read(_CHUNK):
             for line, size in lines.feed(chunk):
                 self._tell(kind, line, size)
-                told += 1
-                if told % _TURN == 0:
+                self._told += 1
+                if self._told % _TURN == 0:
                     await asyncio.sleep(0)
         for line, size in lines.rest():
             self._tell(kind, line, size)
