@@ -19,6 +19,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from app.engine.core import Core
+from app.engine.counters import Counters, Uncounted
 from app.engine.engine import Engine
 from app.engine.feed import Feed
 from app.engine.observer import Observer
@@ -37,12 +38,14 @@ from narration.hub import Limits, Narration
 from narration.log import NarrationLog
 from narration.logs import NarrationHandler, install_logs
 from narration.masking import masker
+from narration.silence import Silence
+from narration.story import Story
 from narration.streams import Streams
 from telemetry.clock import Clock, SystemClock
 from telemetry.logs import logger_provider
 from telemetry.metrics import Metrics
 from telemetry.threads import context_in_threads
-from telemetry.tracing import Tracing, build_tracing, make_global
+from telemetry.tracing import build_tracing, make_global
 
 Handler = Operation | Callable[..., Any]
 
@@ -85,13 +88,14 @@ class Narrator:
     ) -> None:
         self.settings = settings or Settings()
         self.clock = clock or SystemClock()
-        self.metrics = Metrics(clock=self.clock)
+        self.metrics = Metrics(clock=self.clock) if self.settings.metrics else None
+        self._counters: Counters = self.metrics or Uncounted()
         self._operations = {each.name: each for each in _loaded(operations)}
-        self.metrics.expect(self._operations)
+        self._counters.expect(self._operations)
         self._uniform = uniform or random.SystemRandom().random
         self._tracing = build_tracing(
             provider=tracer_provider or _global_provider(),
-            counters=self.metrics,
+            counters=self._counters,
             bound_s=self.settings.telemetry_shutdown_s,
         )
         self._mounted = bound is None
@@ -182,8 +186,8 @@ class Narrator:
 
     def _start(self, resources: Resources) -> Engine:
         loop = asyncio.get_running_loop()
-        settings, metrics, clock = self.settings, self.metrics, self.clock
-        narration = self._narration(self._tracing)
+        settings, clock = self.settings, self.clock
+        narration = self._narration()
         narration.bind()
         feed_log = NarrationLog(
             "feed", epoch=uuid.uuid4().hex[:8], limit=settings.feed_limit, schedule=loop.call_soon
@@ -197,11 +201,12 @@ class Narrator:
             queue=JobQueue({each.name: _concurrency(each) for each in self._operations.values()}),
             observer=Observer(
                 tracer=self._tracing.tracer,
-                metrics=metrics,
+                metrics=self._counters,
                 clock=clock,
                 link_parent=settings.trace_parent == "link",
+                told_to=self._told_to(narration),
             ),
-            metrics=metrics,
+            metrics=self._counters,
             feed=Feed(feed_log, clock),
             resources=resources,
             export=self._tracing.export,
@@ -215,12 +220,12 @@ class Narrator:
         engine.start()
         return engine
 
-    def _narration(self, tracing: Tracing) -> Narration:
+    def _narration(self) -> Narration:
         settings = self.settings
         return Narration(
-            tracing.provider,
+            self._tracing.provider if settings.narration else None,
             clock=self.clock,
-            counters=self.metrics,
+            counters=self._counters,
             mask=masker([each.get_secret_value() for each in settings.secrets]),
             fast_events=settings.fast_events,
             limits=Limits(
@@ -230,20 +235,33 @@ class Narrator:
             ),
             streams=Streams(
                 heartbeat_s=settings.heartbeat_s,
-                counters=self.metrics,
+                counters=self._counters,
                 # Another's server waits for its connections before it ends our lifespan.
                 watch_exit=self._mounted,
             ),
         )
 
+    def _told_to(self, narration: Narration) -> Callable[[Story], Story]:
+        """Where a job's words go: into its own story, or where narration is off, nowhere."""
+        if self.settings.narration:
+            return lambda story: story
+        silence = Silence(
+            clock=self.clock,
+            mask=narration.mask,
+            max_message_bytes=narration.limits.message_bytes,
+        )
+        return lambda _: silence
+
     def _instrument(self, stack: AsyncExitStack) -> None:
-        """What carries a job's context into threads, logs and requests; undone at the end."""
+        """What carries a job's context into threads, and logs into its story; undone at the end."""
+        stack.enter_context(context_in_threads())
+        if not self.settings.narration:
+            return
         provider, root = logger_provider(self._tracing.provider.resource), logging.getLogger()
         handler = NarrationHandler(once=install_logs(provider).once if provider else None)
         root.addHandler(handler)
         root.handlers.insert(0, root.handlers.pop())  # first: see `install_logs`
         stack.callback(root.removeHandler, handler)
-        stack.enter_context(context_in_threads())
 
     def _stop(self) -> None:
         if self._engine is not None:

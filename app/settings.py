@@ -259,6 +259,17 @@ class Settings(BaseSettings):
     )
 
     # --- telemetry --------------------------------------------------------------------------------
+    narration: bool = _setting(
+        True,
+        "true or false",
+        "Tell jobs' stories; off, a stream has states, progress, output and the end alone, and "
+        "/trace is empty. (Tracing is off with OTEL_SDK_DISABLED=true.)",
+    )
+    metrics: bool = _setting(
+        True,
+        "true or false",
+        "Count for Prometheus; off, nothing is counted and /metrics is a 404.",
+    )
     trace_url: Annotated[str | None, _address(TRACE_PLACEHOLDER)] = _setting(
         None,
         "URL",

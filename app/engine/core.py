@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from app.engine.counters import JobCounters
 from app.engine.entry import Entry, Kept
 from app.engine.feed import Feed
 from app.engine.observer import Observer
@@ -14,7 +15,6 @@ from app.jobs.queue import JobQueue
 from app.jobs.registry import JobRegistry
 from app.settings import Settings
 from telemetry.clock import Clock
-from telemetry.metrics import Metrics
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Core:
     registry: JobRegistry
     queue: JobQueue
     observer: Observer
-    metrics: Metrics
+    metrics: JobCounters
     feed: Feed
     resources: Resources
     export: Callable[[ReadableSpan], None]

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from telemetry.metrics import Metrics
+from app.engine.counters import JobCounters
 
 LAG_INTERVAL_S: Final = 0.25
 """Seconds between two measurements of the loop's lag."""
@@ -23,7 +23,7 @@ class Housekeeping:
         self,
         loop: asyncio.AbstractEventLoop,
         *,
-        metrics: Metrics,
+        metrics: JobCounters,
         tasks: Iterable[Callable[[], None]],
     ) -> None:
         self._loop = loop

@@ -5,6 +5,7 @@ the job's span; the tap turns it into a message like any other event. What a spa
 carries is `job_spans`' and `moments`'. It knows nothing of queues, timers or HTTP.
 """
 
+from collections.abc import Callable
 from contextvars import Context as ContextVars
 
 from opentelemetry import context as otel_context
@@ -13,6 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext
 
 from app.engine import moments
+from app.engine.counters import JobCounters
 from app.engine.entry import Entry, Observation
 from app.engine.job_spans import FAILED_OUTCOMES, JobSpans, end_attempt, end_job
 from app.engine.moments import Told
@@ -23,17 +25,27 @@ from narration.scope import Disclosure, Scope
 from narration.story import NARRATOR, Story
 from telemetry import names
 from telemetry.clock import Clock
-from telemetry.metrics import Metrics
 from telemetry.names import CancelOrigin, Outcome, State, TimeoutKind
 
 
 class Observer:
-    """Turns transitions into spans, metrics and lifecycle messages."""
+    """Turns transitions into spans, metrics and lifecycle messages.
+
+    `told_to` gives the story that the words of a job go to, its own or one that nobody hears; its
+    states, its output and its end are always in its own.
+    """
 
     def __init__(
-        self, *, tracer: trace.Tracer, metrics: Metrics, clock: Clock, link_parent: bool
+        self,
+        *,
+        tracer: trace.Tracer,
+        metrics: JobCounters,
+        clock: Clock,
+        link_parent: bool,
+        told_to: Callable[[Story], Story],
     ) -> None:
         self._spans = JobSpans(tracer, link_parent=link_parent)
+        self._told_to = told_to
         self._metrics = metrics
         self._clock = clock
         self._disclosures: dict[str, Disclosure] = {}
@@ -51,7 +63,7 @@ class Observer:
     ) -> Observation:
         """Start the job's span, and say in which scope the job itself speaks."""
         disclosure = self._disclosure(operation)
-        scope = Scope(story=story, actor=NARRATOR, attempt=0, disclosure=disclosure)
+        scope = Scope(story=self._told_to(story), actor=NARRATOR, attempt=0, disclosure=disclosure)
         span, baggage = self._spans.start_job(job, scope, parent, retry_of)
         self._metrics.submitted(job.operation, job.policy.priority)
         return Observation(scope=scope, span=span, baggage=baggage)
@@ -79,7 +91,7 @@ class Observer:
         self._wait_ended(entry, job.attempt)
         now = self._clock.wall_ns()  # read after the wait has ended: the two spans never overlap
         scope = Scope(
-            story=entry.story,
+            story=seen.scope.story,
             actor=job.operation,
             attempt=job.attempt,
             disclosure=seen.scope.disclosure,
@@ -192,7 +204,7 @@ class Observer:
         if seen.span.is_recording():
             seen.span.add_event(moment.value, attributes, timestamp=now)
         else:
-            entry.story.put(formatting.lifecycle, seen.scope, moment, attributes, now)
+            seen.scope.story.put(formatting.lifecycle, seen.scope, moment, attributes, now)
 
     def _tell_state(self, entry: Entry) -> None:
         entry.story.put(moments.state_event, entry.job, self._clock.wall_ns())

@@ -46,7 +46,7 @@ def create_application(
     *,
     engine: "Callable[[], Engine]",
     settings: Settings,
-    metrics: Metrics,
+    metrics: Metrics | None,
     resource: Resource,
     exporting: Callable[[], ExportState | None],
     bound: str | None = None,
@@ -80,5 +80,6 @@ def create_application(
     add_openapi(app)
     app.add_middleware(Shortcut, routes=app.router.routes)
     app.add_middleware(HostCheck, hosts=Hosts(settings.allowed_hosts, bound=bound))
-    app.add_middleware(RequestTimes, metrics=metrics)
+    if metrics is not None:
+        app.add_middleware(RequestTimes, metrics=metrics)
     return app

@@ -63,6 +63,7 @@ BAD_HOST: Final = Kind(status=400, slug="bad-host", title="One Host header is re
 FOREIGN_ORIGIN: Final = Kind(
     status=403, slug="foreign-origin", title="Written from another site's page"
 )
+METRICS_OFF: Final = Kind(status=404, slug="metrics-off", title="Metrics are off")
 TOO_LARGE: Final = Kind(status=413, slug="body-too-large", title="The body is too large")
 NOT_JSON: Final = Kind(status=415, slug="not-json", title="The body must be JSON")
 MISDIRECTED: Final = Kind(status=421, slug="wrong-host", title="This server has another name")

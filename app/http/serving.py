@@ -33,13 +33,13 @@ _Model = TypeVar("_Model", bound=BaseModel)
 class Serving:
     """What the routes work with. `engine` gives the running engine; it is made at start-up.
 
-    `resource` is what OpenTelemetry knows of this process, for trace files; `exporting` tells how
-    the export of spans is doing, None where there is none.
+    `metrics` are None where they are off. `resource` is what OpenTelemetry knows of this process,
+    for trace files; `exporting` tells how the export of spans is doing, None where there is none.
     """
 
     engine: "Callable[[], Engine]"
     settings: Settings
-    metrics: Metrics
+    metrics: Metrics | None
     resource: Resource
     exporting: Callable[[], ExportState | None]
 

@@ -169,7 +169,10 @@ FIGURES: Final = (
         reference="3 spans + 10 events on the bare SDK",
     ),
     _switched("off-reader", "no reader"),
+    _switched("off-narration", "narration off"),
+    _switched("off-metrics", "metrics off"),
     _switched("off-tracing", "tracing off"),
+    _switched("off-all", "narration, metrics and tracing off"),
     _switched("off-fast-events", "fast_events off"),
     Figure(
         key="throughput",

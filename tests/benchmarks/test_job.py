@@ -4,10 +4,12 @@ The reference of the first three makes the same spans and events by hand, in the
 """
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace import TracerProvider
 
 from tests.benchmarks.engines import BATCH, Ours, Taskiq
 from tests.benchmarks.measuring import Measure, cpu_each
@@ -21,22 +23,35 @@ WARM = 1200
 """Jobs before the first round: more than are kept, so that each job also makes one be forgotten."""
 
 
+@contextmanager
+def running(size: Size, tracer_provider: TracerProvider, **settings: Any) -> Iterator[Ours]:
+    """An engine that has run for a while."""
+    with closing(Ours(tracer_provider, **settings)) as engine:
+        engine.run(size.of(WARM, BATCH), "ten_events")
+        yield engine
+
+
 @pytest.fixture(scope="module")
 def ours(size: Size) -> Iterator[Ours]:
-    """An engine that has run for a while."""
-    with closing(Ours(provider())) as running:
-        running.run(size.of(WARM, BATCH), "ten_events")
-        yield running
+    """An engine with everything on."""
+    with running(size, provider()) as engine:
+        yield engine
 
 
 @pytest.fixture
-def untraced(size: Size, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ours]:
-    """The same without tracing, as OpenTelemetry's own switch has it."""
+def untraced(monkeypatch: pytest.MonkeyPatch) -> TracerProvider:
+    """A provider whose tracers make no spans, as OpenTelemetry's own switch has it."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    with closing(Ours(provider())) as running:
-        monkeypatch.undo()
-        running.run(size.of(WARM, BATCH), "ten_events")
-        yield running
+    disabled = provider()
+    monkeypatch.undo()
+    return disabled
+
+
+@pytest.fixture
+def all_off(size: Size, untraced: TracerProvider) -> Iterator[Ours]:
+    """An engine with everything off that can be switched off."""
+    with running(size, untraced, narration=False, metrics=False) as engine:
+        yield engine
 
 
 @pytest.mark.parametrize(
@@ -54,39 +69,32 @@ def test_the_whole_job(
 
 
 def test_without_a_reader(record: Record, size: Size, ours: Ours) -> None:
-    count = size.of(JOBS, BATCH)
-
-    record.pair(
-        "off-reader",
-        jobs(ours, "ten_events", count),
-        jobs(ours, "ten_events", count, readers=1),
-        rounds=size.of(7, 1),
-    )
+    beside_all_on(record, size, ours, "off-reader", ours, readers=0)
 
 
-def test_with_tracing_off(record: Record, size: Size, ours: Ours, untraced: Ours) -> None:
+@pytest.mark.parametrize(
+    ("key", "settings"),
+    [
+        ("off-narration", {"narration": False}),
+        ("off-metrics", {"metrics": False}),
+        ("off-fast-events", {"fast_events": False}),
+    ],
+)
+def test_with_a_part_switched_off(
+    record: Record, size: Size, ours: Ours, *, key: str, settings: dict[str, bool]
+) -> None:
+    with running(size, provider(), **settings) as engine:
+        beside_all_on(record, size, ours, key, engine)
+
+
+def test_with_tracing_off(record: Record, size: Size, ours: Ours, untraced: TracerProvider) -> None:
     """What `narrate` says would still be told; the events of spans that do not exist are not."""
-    count = size.of(JOBS, BATCH)
-
-    record.pair(
-        "off-tracing",
-        jobs(untraced, "ten_events", count, readers=1),
-        jobs(ours, "ten_events", count, readers=1),
-        rounds=size.of(7, 1),
-    )
+    with running(size, untraced) as engine:
+        beside_all_on(record, size, ours, "off-tracing", engine)
 
 
-def test_without_the_fast_road(record: Record, size: Size, ours: Ours) -> None:
-    """Each event's attributes are cleaned by the SDK, as without narration."""
-    count = size.of(JOBS, BATCH)
-    with closing(Ours(provider(), fast_events=False)) as slower:
-        slower.run(size.of(WARM, BATCH), "ten_events")
-        record.pair(
-            "off-fast-events",
-            jobs(slower, "ten_events", count, readers=1),
-            jobs(ours, "ten_events", count, readers=1),
-            rounds=size.of(7, 1),
-        )
+def test_with_everything_off(record: Record, size: Size, ours: Ours, all_off: Ours) -> None:
+    beside_all_on(record, size, ours, "off-all", all_off)
 
 
 def test_narrated_jobs_beside_traced_ones(record: Record, size: Size, ours: Ours) -> None:
@@ -100,15 +108,28 @@ def test_narrated_jobs_beside_traced_ones(record: Record, size: Size, ours: Ours
         )
 
 
-def test_jobs_that_do_nothing(record: Record, size: Size, untraced: Ours) -> None:
+def test_jobs_that_do_nothing(record: Record, size: Size, all_off: Ours) -> None:
     count = size.of(JOBS, BATCH)
     with closing(Taskiq(traced=False)) as taskiq:
         record.pair(
             "throughput-noop",
-            per_second(jobs(untraced, "noop", count)),
+            per_second(jobs(all_off, "noop", count)),
             per_second(cpu_each(lambda: taskiq.run(count), count)),
             rounds=size.of(7, 1),
         )
+
+
+def beside_all_on(  # noqa: PLR0917 - what pytest gives, and two more
+    record: Record, size: Size, ours: Ours, key: str, engine: Ours, readers: int = 1
+) -> None:
+    """Measure a job of `engine` with so many readers beside one with everything on."""
+    count = size.of(JOBS, BATCH)
+    record.pair(
+        key,
+        jobs(engine, "ten_events", count, readers=readers),
+        jobs(ours, "ten_events", count, readers=1),
+        rounds=size.of(7, 1),
+    )
 
 
 def jobs(engine: Ours, operation: str, count: int, *, readers: int = 0) -> Measure:

@@ -17,6 +17,7 @@ import msgspec
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
 
 from app.engine.engine import Engine
 from app.handlers.operation import Operation
@@ -195,9 +196,15 @@ def make_narrator(
     return narrator, spans
 
 
+def registry(narrator: Narrator) -> CollectorRegistry:
+    """Its metrics, which are on."""
+    assert narrator.metrics is not None
+    return narrator.metrics.registry
+
+
 def sample(narrator: Narrator, name: MetricName, suffix: str = "", **labels: str) -> float:
     """The value of one sample; 0 where there is none."""
-    value = narrator.metrics.registry.get_sample_value(f"{name}{suffix}", labels)
+    value = registry(narrator).get_sample_value(f"{name}{suffix}", labels)
     return 0.0 if value is None else value
 
 
@@ -205,7 +212,7 @@ def total(narrator: Narrator, name: MetricName) -> float:
     """The sum of a metric's samples over their labels."""
     return math.fsum(
         each.value
-        for family in narrator.metrics.registry.collect()
+        for family in registry(narrator).collect()
         for each in family.samples
         if each.name == name
     )
@@ -228,11 +235,17 @@ def check_end(narrator: Narrator, engine: Engine) -> None:
         check_story(events_of(engine, record.id), record)
     assert core.free_slots == core.settings.concurrency
     assert len(core.queue) == 0
+    assert core.entries == {}
+    if narrator.metrics is not None:
+        check_counts(narrator, kept=len(core.kept))
+
+
+def check_counts(narrator: Narrator, *, kept: int) -> None:
+    """No count has drifted when every job has ended, and `kept` of them are kept."""
     assert total(narrator, MetricName.FINISHED) == total(narrator, MetricName.SUBMITTED)
     assert total(narrator, MetricName.RUNNING) == total(narrator, MetricName.RETRYING) == 0
     assert total(narrator, MetricName.QUEUE_DEPTH) == total(narrator, MetricName.DEFERRED) == 0
-    assert total(narrator, MetricName.RETAINED_JOBS) == len(core.kept)
-    assert core.entries == {}
+    assert total(narrator, MetricName.RETAINED_JOBS) == kept
 
 
 def check_story(events: list[dict[str, Any]], record: JobRecord) -> None:

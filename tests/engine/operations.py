@@ -1,9 +1,13 @@
 """Operations that do one thing each, for tests that need nothing of their own."""
 
 import asyncio
+import logging
+
+from opentelemetry import trace
 
 from app.handlers.context import JobContext, Reject, RetryLater
 from app.handlers.operation import operation
+from narration.narrate import narrate
 
 
 @operation
@@ -71,3 +75,26 @@ async def later(times: int, after_s: float, *, job: JobContext) -> int:
 async def refuse() -> None:
     """Refuse the job for good."""
     raise Reject("this will never work")
+
+
+def speak(job: JobContext) -> str:
+    """Say something in every way that there is; what is no narration is 0.5 and `chunk`."""
+    narrate("load", "Loading {scene}", scene="forest")
+    logging.getLogger(__name__).warning("a log line")
+    trace.get_current_span().add_event("an event")
+    with trace.get_tracer("theirs").start_as_current_span("a span"):
+        job.progress(0.5)
+    job.output("chunk")
+    return "spoken"
+
+
+@operation
+async def speaks(*, job: JobContext) -> str:
+    """Say something in every way that there is."""
+    return speak(job)
+
+
+@operation
+def speaks_in_a_thread(*, job: JobContext) -> str:
+    """Say something in every way that there is."""
+    return speak(job)

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import sys
 
 from app.handlers.context import JobContext
 from app.handlers.operation import operation
+from tests.engine.operations import speak
 
 
 @operation(isolation="process")
@@ -22,3 +24,10 @@ def ignores(*, job: JobContext) -> None:
     job.output(os.getpid())
     while True:
         signal.pause()
+
+
+@operation(isolation="process")
+def speaks_in_a_process(*, job: JobContext) -> str:
+    """Say something in every way that there is."""
+    sys.stdout.write("a line\n")
+    return speak(job)

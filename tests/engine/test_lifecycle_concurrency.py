@@ -6,7 +6,7 @@ from collections import Counter
 from app.handlers.context import JobContext
 from app.handlers.operation import operation
 from telemetry.names import MetricName
-from tests.engine.harness import Bench, run, seconds
+from tests.engine.harness import Bench, registry, run, seconds
 from tests.engine.operations import hang, sleep
 
 
@@ -148,7 +148,7 @@ def test_gauges_of_running_jobs_are_told_for_every_operation() -> None:
         await bench.settle()
         running = {
             each.labels["operation"]: each.value
-            for family in bench.narrator.metrics.registry.collect()
+            for family in registry(bench.narrator).collect()
             for each in family.samples
             if each.name == MetricName.RUNNING
         }

@@ -90,6 +90,20 @@ def test_the_overview_says_what_waits_and_runs(serve: Serve, run: Run) -> None:
     run(test())
 
 
+def test_metrics_that_are_off_are_said_to_be(serve: Serve, run: Run) -> None:
+    async def test() -> None:
+        async with serve(OPERATIONS, metrics=False) as served:
+            answer = await served.client.get("/metrics")
+            document = (await served.client.get("/openapi.json")).json()
+
+            assert answer.status_code == 404
+            assert answer.json()["type"].endswith("metrics-off")
+            assert "NARRATOR_METRICS" in answer.json()["detail"]
+            assert "404" in document["paths"]["/metrics"]["get"]["responses"]
+
+    run(test())
+
+
 def test_a_draining_server_is_not_ready_and_refuses_jobs_but_answers(
     serve: Serve, run: Run
 ) -> None:

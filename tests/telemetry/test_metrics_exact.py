@@ -124,7 +124,12 @@ class Run:
 
     def values(self) -> dict[str, float]:
         """Every sample as it is now."""
-        return samples(self.narrator.metrics.render("")[0].decode())
+        return samples(self.scrape().decode())
+
+    def scrape(self, accept: str = "") -> bytes:
+        """What a scraper gets."""
+        assert self.narrator.metrics is not None
+        return self.narrator.metrics.render(accept)[0]
 
     def reader(self, job_id: str, **query: Any) -> Reader:
         """A reader of the job's story that is attached."""
@@ -666,7 +671,7 @@ def test_exemplars_lead_from_a_measurement_to_the_attempt_that_made_it() -> None
         for seconds in (3, 20):
             job_id = await run.run("work", params={"seconds": seconds})
             jobs.append(run.engine.record(job_id).model_dump())
-        body, _ = run.narrator.metrics.render(OPEN_METRICS)
+        body = run.scrape(OPEN_METRICS)
         families = text_string_to_metric_families(  # type: ignore[no-untyped-call]  # the library's
             body.decode()
         )
