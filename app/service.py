@@ -129,8 +129,9 @@ class Narrator:
 
         """
         submission = Submission(operation=operation, params=params)
-        record, _, _ = self.engine.submit(submission, parent=otel_context.get_current())
-        return record
+        engine = self.engine
+        taken = engine.submit(submission, parent=otel_context.get_current())
+        return engine.record(taken.job_id)
 
     async def result(self, job_id: str, *, timeout_s: float = 3600.0) -> JobRecord:
         """The job once it has finished, or as it is after `timeout_s` seconds."""
@@ -207,7 +208,7 @@ class Narrator:
                 told_to=self._told_to(narration),
             ),
             metrics=self._counters,
-            feed=Feed(feed_log, clock),
+            feed=Feed(feed_log),
             resources=resources,
             export=self._tracing.export,
         )

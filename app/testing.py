@@ -105,9 +105,9 @@ async def _run(
         submission = Submission.model_validate(
             {**submit, "operation": operation.name, "params": dict(params)}
         )
-        record, _, _ = engine.submit(submission)
-        engine.attached(record.id)  # a deferred job begins as under its first reader
-        record = await narrator.result(record.id, timeout_s=PATIENCE_S)
+        job_id = engine.submit(submission).job_id
+        engine.attached(job_id)  # a deferred job begins as under its first reader
+        record = await narrator.result(job_id, timeout_s=PATIENCE_S)
         if record.finished_at is None:
             raise VirtualTimeError(
                 f"operation {operation.name!r} is still {record.state.value} after "

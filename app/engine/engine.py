@@ -7,7 +7,7 @@ it. It knows no HTTP; what it refuses, it refuses with an error of `app.jobs.err
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.context import Context
 
@@ -48,6 +48,14 @@ class RecordPage:
     jobs: list[JobRecord]
     next: str | None
     total: int
+
+
+class Submitted(NamedTuple):
+    """What became of a submission: its job, whether that is new, and the status to answer with."""
+
+    job_id: str
+    created: bool
+    status: int
 
 
 class Engine:
@@ -108,8 +116,8 @@ class Engine:
         parent: Context | None = None,
         idempotency_key: str | None = None,
         body_hash: str | None = None,
-    ) -> tuple[JobRecord, bool, int]:
-        """Make a job, or find the one that the same key made: (record, whether new, status).
+    ) -> Submitted:
+        """Make a job, or find the one that the same key made.
 
         Raises:
             Draining, QueueFull, OperationNotFound, InvalidParams, InvalidSubmission,
@@ -119,7 +127,7 @@ class Engine:
         job, created, status = self._intake.submit(
             submission, parent=parent, idempotency_key=idempotency_key, body_hash=body_hash
         )
-        return self._record(job), created, status
+        return Submitted(job.id, created, status)
 
     def retry(
         self, job_id: str, changes: RetryChanges | None = None, parent: Context | None = None
@@ -139,6 +147,12 @@ class Engine:
     async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
         """The job once it has finished, or as it is after `timeout_s` seconds; `JobNotFound`."""
         job = self._core.registry.get(job_id)
+        await self.ended(job_id, timeout_s)
+        return self._record(job)
+
+    async def ended(self, job_id: str, timeout_s: float) -> bool:
+        """Wait for a job's end, `timeout_s` seconds at most; whether it has come; `JobNotFound`."""
+        job = self._core.registry.get(job_id)
         if not job.finished:
             entry = self._core.entries[job_id]
             waiter: asyncio.Future[None] = self._core.loop.create_future()
@@ -149,7 +163,7 @@ class Engine:
             finally:
                 timer.cancel()
                 entry.waiters = tuple(each for each in entry.waiters if each is not waiter)
-        return self._record(job)
+        return job.finished
 
     def find(self, chosen: JobFilter, cursor: str | None = None, limit: int = 100) -> RecordPage:
         """One page of jobs, newest first; `InvalidCursor`, `InvalidFilter`."""

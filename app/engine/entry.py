@@ -99,7 +99,7 @@ class Entry:
     log: NarrationLog
     spans: SpanLog
     observation: Observation
-    announce: Callable[[Job], None]
+    announce: Callable[[Job, str], None]
     current: RunningAttempt | None = None
     timers: dict[str, asyncio.TimerHandle] | None = None
     """Those that are armed; None before the first: few jobs that wait have a limit."""

@@ -3,8 +3,7 @@
 It makes the job, its story and its span, and hands the entry on to waiting.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from opentelemetry import trace
@@ -24,15 +23,12 @@ from app.jobs.errors import (
 from app.jobs.idempotency import Idempotency
 from app.jobs.model import Job
 from app.jobs.policy import Limits, Policy, resolve
-from app.jobs.submission import RetryChanges, Submission, changed
+from app.jobs.submission import RetryChanges, Submission, asks_nothing, changed
 from narration.hub import Narration
 from telemetry.names import State
 
 RETRY_AFTER_S: Final = 1.0
 """When a refused submission may come again, seconds."""
-
-NO_POLICY: Final = frozenset({"operation", "params", "tags", "metadata"})
-"""Fields of a submission that say nothing of its policy."""
 
 ACCEPTED: Final = 202
 """The status under which a submission is remembered."""
@@ -80,15 +76,18 @@ class Intake:
             IdempotencyConflict: refused, and nothing has changed.
 
         """
-        with self._counted():
+        try:
             if idempotency_key is None or body_hash is None:
                 return self._make(submission, parent), True, ACCEPTED
             known = self._idempotency.find(idempotency_key, body_hash)
             if known is not None:
                 return self._core.registry.get(known.job_id), False, known.status
             job = self._make(submission, parent)
-            self._idempotency.remember(idempotency_key, body_hash, job_id=job.id, status=ACCEPTED)
-            return job, True, ACCEPTED
+        except NarratorError as error:
+            self._refused(error)
+            raise
+        self._idempotency.remember(idempotency_key, body_hash, job_id=job.id, status=ACCEPTED)
+        return job, True, ACCEPTED
 
     def retry(self, job_id: str, changes: RetryChanges | None, *, parent: Context | None) -> Job:
         """Run a finished job again, with changes, as a new job linked to it.
@@ -101,21 +100,19 @@ class Intake:
         if not old.finished:
             raise NotFinished(job_id, old.state)
         submission = changed(jobs.submission_of(old), changes)
-        with self._counted():
+        try:
             return self._make(submission, parent, retry_of=old)
+        except NarratorError as error:
+            self._refused(error)
+            raise
 
     def forget(self, job_id: str) -> None:
         """The job is gone, and its idempotency key with it."""
         self._idempotency.forget(job_id)
 
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _refused(self, error: NarratorError) -> None:
         """Count a submission that is refused, by the kind of error."""
-        try:
-            yield
-        except NarratorError as error:
-            self._core.metrics.refused(error.code)
-            raise
+        self._core.metrics.refused(error.code)
 
     def _make(
         self, submission: Submission, parent: Context | None, retry_of: Job | None = None
@@ -144,7 +141,7 @@ class Intake:
 
     def _policy(self, submission: Submission, operation: Operation) -> Policy:
         """The job's policy; where it asks for nothing, one made once for the operation."""
-        if not submission.model_fields_set <= NO_POLICY:
+        if not asks_nothing(submission):
             return resolve(submission, operation.defaults, self._limits)
         policy = self._policies.get(operation.name)
         if policy is None:

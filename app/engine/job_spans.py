@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode
 
 from app.handlers.operation import Operation
@@ -18,6 +19,7 @@ from app.jobs.model import AttemptError, AttemptRecord, Job
 from narration.scope import Scope, with_scope
 from telemetry import names
 from telemetry.names import Outcome, State
+from telemetry.past_spans import PastSpans
 from telemetry.propagation import parentage
 
 _NO_BAGGAGE: Final = Context()
@@ -32,6 +34,7 @@ class JobSpans:
 
     def __init__(self, tracer: trace.Tracer, *, link_parent: bool) -> None:
         self._tracer = tracer
+        self._past = PastSpans(tracer)
         self._link_parent = link_parent
 
     def start_job(
@@ -76,16 +79,16 @@ class JobSpans:
         return span, trace.set_span_in_context(span, context)
 
     def tell_past(
-        self, name: str, job: Job, under: Context, *, attempt: int, end_ns: int, took_s: float
-    ) -> None:
-        """A wait or a backoff that is over: it took `took_s` seconds."""
-        span = self._start(
+        self, name: str, job: Job, under: Span, *, attempt: int, end_ns: int, took_s: float
+    ) -> ReadableSpan | None:
+        """A wait or a backoff that is over: it took `took_s` seconds; None where tracing is off."""
+        return self._past.tell(
             name,
-            context=under,
-            start_time=end_ns - int(took_s * 1e9),
-            attributes={names.JOB_ID: job.id, names.JOB_ATTEMPT: attempt},
+            under,
+            {names.JOB_ID: job.id, names.JOB_ATTEMPT: attempt},
+            start_ns=end_ns - int(took_s * 1e9),
+            end_ns=end_ns,
         )
-        _end(span, end_ns)
 
     def _start(self, name: str, **options: Any) -> Span:
         """A new span; one that records nothing where the application's own processors raise."""
@@ -100,27 +103,31 @@ def end_attempt(
     span: Span, record: AttemptRecord, outcome: Outcome, error: BaseException | None, at_ns: int
 ) -> None:
     """End an attempt's span with its outcome; the exception, if there was one, goes on it first."""
-    span.set_attribute(names.JOB_OUTCOME, outcome.value)
+    attributes = {names.JOB_OUTCOME: outcome.value}
     if outcome in FAILED_OUTCOMES:
         told = record.error
         if error is not None:
             _record_exception(span, error, told, at_ns)
-        span.set_attribute(names.ERROR_TYPE, told.type if told else outcome.value)
+        attributes[names.ERROR_TYPE] = told.type if told else outcome.value
         span.set_status(StatusCode.ERROR, told.message if told else outcome.value)
+    span.set_attributes(attributes)
     _end(span, at_ns)
 
 
 def end_job(span: Span, job: Job, at_ns: int) -> None:
     """End a job's span with its state."""
-    span.set_attribute(names.JOB_STATE, job.state.value)
-    span.set_attribute(names.JOB_ATTEMPT, job.attempt)
+    attributes: dict[str, Any] = {
+        names.JOB_STATE: job.state.value,
+        names.JOB_ATTEMPT: job.attempt,
+    }
     if job.failure is not None:
-        span.set_attribute(names.JOB_REASON, job.failure.reason.value)
-        span.set_attribute(names.ERROR_TYPE, job.failure.type)
+        attributes[names.JOB_REASON] = job.failure.reason.value
+        attributes[names.ERROR_TYPE] = job.failure.type
         span.set_status(StatusCode.ERROR, job.failure.message)
     elif job.cancel is not None and job.state is State.CANCELLED:
-        span.set_attribute(names.JOB_CANCEL_ORIGIN, job.cancel.origin.value)
-        span.set_attribute(names.JOB_CANCEL_ABANDONED, job.cancel.abandoned)
+        attributes[names.JOB_CANCEL_ORIGIN] = job.cancel.origin.value
+        attributes[names.JOB_CANCEL_ABANDONED] = job.cancel.abandoned
+    span.set_attributes(attributes)
     _end(span, at_ns)
 
 

@@ -1,13 +1,13 @@
 """What a transition is called in the story, and what it carries: pure functions of a job's data.
 
-Each gives a lifecycle moment with its attributes, or a `state` or `end` event. How a moment is
+Each gives a lifecycle moment with its attributes, or the `end` event. How a moment is
 phrased is `narration.phrases`'; when it is told is the observer's.
 """
 
 from typing import Any
 
 from app.jobs.model import AttemptRecord, Job
-from narration.events import EndEvent, StateEvent
+from narration.events import EndEvent
 from telemetry import names
 from telemetry.clock import rfc3339
 from telemetry.names import CancelOrigin, Moment, Outcome, Reason, State, TimeoutKind
@@ -117,17 +117,6 @@ def finished(job: Job, *, timeout_kind: TimeoutKind | None, run_s: float) -> Tol
         names.ERROR_TYPE: job.failure.type,
         names.JOB_ERROR: job.failure.message,
     }
-
-
-def state_event(job: Job, wall_ns: int) -> StateEvent:
-    """The job's state as it is now."""
-    return StateEvent(
-        at=rfc3339(wall_ns),
-        state=job.state.value,
-        reason=job.reason.value if job.reason else None,
-        attempt=job.attempt,
-        next_retry_at=_time(job.next_retry_ns),
-    )
 
 
 def end_event(job: Job, wall_ns: int) -> EndEvent:

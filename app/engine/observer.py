@@ -13,7 +13,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext
 
-from app.engine import moments
+from app.engine import moments, states
 from app.engine.counters import JobCounters
 from app.engine.entry import Entry, Observation
 from app.engine.job_spans import FAILED_OUTCOMES, JobSpans, end_attempt, end_job
@@ -24,7 +24,7 @@ from narration import formatting
 from narration.scope import Disclosure, Scope
 from narration.story import NARRATOR, Story
 from telemetry import names
-from telemetry.clock import Clock
+from telemetry.clock import Clock, rfc3339
 from telemetry.names import CancelOrigin, Outcome, State, TimeoutKind
 
 
@@ -70,14 +70,12 @@ class Observer:
 
     def deferred(self, entry: Entry) -> None:
         """The job waits for its first stream."""
-        self._tell(entry, moments.deferred(entry.job))
-        self._tell_state(entry)
+        self._tell_with_state(entry, moments.deferred(entry.job))
 
     def queued(self, entry: Entry, position: int) -> None:
         """The job waits for a slot."""
         entry.observation.waiting_from_mono = self._clock.monotonic()
-        self._tell(entry, moments.queued(entry.job, position))
-        self._tell_state(entry)
+        self._tell_with_state(entry, moments.queued(entry.job, position))
 
     def waiting_timed_out(self, entry: Entry, kind: TimeoutKind) -> None:
         """A limit ran out while the job waited."""
@@ -102,8 +100,7 @@ class Observer:
         self._metrics.waited(
             job.operation, job.policy.priority, waited_s, at.trace_id, at.span_id, job.id
         )
-        self._tell(entry, moments.started(job, waited_s))
-        self._tell_state(entry)
+        self._tell_with_state(entry, moments.started(job, waited_s))
         variables = ContextVars()
         variables.run(otel_context.attach, context)
         return scope, variables
@@ -139,8 +136,7 @@ class Observer:
         """The next attempt has a time; the wait until then becomes one span, after the fact."""
         entry.observation.backoff_from_mono = self._clock.monotonic()
         self._metrics.retried(entry.job.operation, outcome)
-        self._tell(entry, moments.retry_scheduled(entry.job, delay_s, outcome))
-        self._tell_state(entry)
+        self._tell_with_state(entry, moments.retry_scheduled(entry.job, delay_s, outcome))
 
     def backoff_ended(self, entry: Entry) -> None:
         """Tell the backoff as a span, if there was one."""
@@ -150,9 +146,10 @@ class Observer:
 
     def cancel_requested(self, entry: Entry, origin: CancelOrigin, before: State) -> None:
         """Somebody asked for a cancellation while the job was `before`."""
-        self._tell(entry, moments.cancel_requested(origin, before))
+        told, now = moments.cancel_requested(origin, before), self._clock.wall_ns()
+        self._tell(entry, told, now)
         if not entry.job.finished:
-            self._tell_state(entry)
+            self._tell_state(entry, now)
 
     def finished(self, entry: Entry) -> None:
         """Tell the outcome, close the job's span, and end the story: nothing comes after."""
@@ -165,14 +162,15 @@ class Observer:
             if entry.stopped_after_s is not None:
                 self._metrics.stopped_after(job.operation, job.cancel.origin, entry.stopped_after_s)
         told = moments.finished(job, timeout_kind=entry.timeout_kind, run_s=entry.last_run_s)
-        self._tell(entry, told)
+        now = self._clock.wall_ns()
+        self._tell(entry, told, now)
         if span.is_recording():
-            end_job(span, job, self._clock.wall_ns())
-        self._tell_state(entry)
-        entry.story.put(moments.end_event, job, self._clock.wall_ns())
+            end_job(span, job, now)
+        self._tell_state(entry, now)
+        entry.story.put(moments.end_event, job, now)
 
     def _disclosure(self, operation: Operation) -> Disclosure:
-        """What may be shown of an operation: one object for all its jobs."""
+        """What clients may see of the operation's jobs: made once for all of them."""
         found = self._disclosures.get(operation.name)
         if found is None:
             found = Disclosure(first_party=operation.first_party, allowed=operation.disclose)
@@ -187,25 +185,43 @@ class Observer:
 
     def _tell_past(self, name: str, entry: Entry, since: float | None, attempt: int) -> None:
         """A span of what began at `since`, monotonic: the wall clock may have stepped."""
-        if since is not None:
-            self._spans.tell_past(
-                name,
-                entry.job,
-                entry.observation.context,
-                attempt=attempt,
-                end_ns=self._clock.wall_ns(),
-                took_s=self._clock.monotonic() - since,
-            )
+        if since is None:
+            return
+        seen = entry.observation
+        span = self._spans.tell_past(
+            name,
+            entry.job,
+            seen.span,
+            attempt=attempt,
+            end_ns=self._clock.wall_ns(),
+            took_s=self._clock.monotonic() - since,
+        )
+        if span is not None:
+            seen.scope.story.spans.ended(span)
 
-    def _tell(self, entry: Entry, told: Told) -> None:
+    def _tell_with_state(self, entry: Entry, told: Told) -> None:
+        """A moment, and the state that the job is in from then on."""
+        now = self._clock.wall_ns()
+        self._tell(entry, told, now)
+        self._tell_state(entry, now)
+
+    def _tell(self, entry: Entry, told: Told, now: int | None = None) -> None:
         """An event on the job's span; where tracing is off, the same words without a span."""
-        seen, now = entry.observation, self._clock.wall_ns()
+        seen = entry.observation
+        now = self._clock.wall_ns() if now is None else now
         moment, attributes = told
         if seen.span.is_recording():
             seen.span.add_event(moment.value, attributes, timestamp=now)
         else:
             seen.scope.story.put(formatting.lifecycle, seen.scope, moment, attributes, now)
 
-    def _tell_state(self, entry: Entry) -> None:
-        entry.story.put(moments.state_event, entry.job, self._clock.wall_ns())
-        entry.announce(entry.job)
+    def _tell_state(self, entry: Entry, now: int) -> None:
+        at = rfc3339(now)
+        entry.story.put(_keep_state, entry, at)
+        entry.announce(entry.job, at)
+
+
+def _keep_state(entry: Entry, at: str) -> None:
+    """Store the state in the story: as bytes already, which gives the story nothing to encode."""
+    log = entry.log
+    log.keep(states.STATE, states.PASSES, states.in_story(entry.job, log.next, at))

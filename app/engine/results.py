@@ -1,12 +1,14 @@
 """A handler's result, output and checkpoint as JSON, within limits; knows no job."""
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pydantic_core
 
 from app.jobs.encoding import MAX_DEPTH, deeper_than
+
+_NULL: Final = b"null"
 
 
 class UnfitResultError(ValueError):
@@ -20,6 +22,8 @@ def encode(value: Any, *, what: str, limit: int) -> bytes:
         UnfitResultError: names what does not fit, and why.
 
     """
+    if value is None:
+        return _NULL
     try:
         encoded = _encode(value)
         if len(encoded) <= limit:

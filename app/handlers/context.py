@@ -6,7 +6,7 @@ knows neither, and does not know what becomes of what is said.
 
 import threading
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from app.handlers.errors import JobCancelled, Reject, RetryLater, require_finite
 
@@ -32,28 +32,39 @@ class JobSink(Protocol):
         ...
 
 
+_making: Final = threading.Lock()
+"""Held while any token gets what its waiters wait for; never by `set`, which a signal may call."""
+
+
 class StopToken:
     """Tells a handler, from any thread and once, that it is asked to stop, and why."""
 
-    __slots__ = ("_event", "reason")
+    __slots__ = ("_event", "_set", "reason")
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._event: threading.Event | None = None  # made for who waits; most never do
+        self._set = False
         self.reason: str | None = None
 
     def set(self, reason: str) -> None:
         """Ask to stop; the first reason stays."""
-        if not self._event.is_set():
-            self.reason = reason
+        if self._set:
+            return
+        self.reason = reason
+        self._set = True  # before the event is looked for: a waiter makes it, then looks here
+        if self._event is not None:
             self._event.set()
 
     def is_set(self) -> bool:
         """Whether the handler was asked to stop."""
-        return self._event.is_set()
+        return self._set
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Block this thread until asked to stop, at most `timeout_s` seconds; whether it was."""
-        return self._event.wait(timeout_s)
+        with _making:
+            if self._event is None:
+                self._event = threading.Event()
+        return self._set or self._event.wait(timeout_s)
 
 
 class JobContext:

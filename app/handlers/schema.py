@@ -36,7 +36,8 @@ class Signature:
     """What a handler takes: params (by `model`), its context, and resources by type.
 
     `fields` names the model's field of each param: a param may have a name that a pydantic field
-    cannot have. `schema` is the JSON Schema (2020-12) of the params.
+    cannot have. `schema` is the JSON Schema (2020-12) of the params. `optional` says that none has
+    to be given: then there is nothing to look at where none is.
     """
 
     model: type[BaseModel]
@@ -44,6 +45,7 @@ class Signature:
     contexts: frozenset[str]
     resources: Mapping[str, Any]
     schema: Mapping[str, Any]
+    optional: bool
 
     def validate(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The given `params` in canonical JSON form; what was not given stays out.
@@ -52,6 +54,8 @@ class Signature:
             InvalidParams: with one `{loc, message}` for each problem.
 
         """
+        if not params and self.optional:
+            return {}
         model = self._parse(params)
         try:
             given = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
@@ -68,6 +72,8 @@ class Signature:
             InvalidParams: they do not fit (any more).
 
         """
+        if not self.fields and not params:
+            return {}
         model = self._parse(params)
         return {name: getattr(model, field) for name, field in self.fields.items()}
 
@@ -135,6 +141,7 @@ def read_signature(
         contexts=frozenset(contexts),
         resources=resources,
         schema=schema,
+        optional=_is_optional(model),
     )
 
 
@@ -221,6 +228,15 @@ def _model(
             where(function), f"its parameters make no JSON Schema: {error}"
         ) from error
     return model, schema
+
+
+def _is_optional(model: type[BaseModel]) -> bool:
+    """Whether no param has to be given: tried, since defaults may be validated too."""
+    try:
+        model.model_validate({})
+    except Exception:  # noqa: BLE001  # a validator of the user's own types
+        return False
+    return True
 
 
 def _type_name(hint: Any) -> str:

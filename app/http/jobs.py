@@ -99,13 +99,14 @@ class JobRoutes:
         key = idempotency_key(request)
         body = await read_json(request, limit=self._serving.settings.max_body_bytes)
         submission = validated(Submission, body)
-        record, _, status = self._serving.engine().submit(
+        engine = self._serving.engine()
+        taken = engine.submit(
             submission,
             parent=caller_context(request),
             idempotency_key=key,
             body_hash=None if key is None else body_hash(body),
         )
-        return accepted(record, request, status)
+        return accepted(engine.record(taken.job_id), request, taken.status)
 
     async def list(self, request: Request, query: Annotated[ListQuery, Query()]) -> Response:
         """List jobs, newest first, page by page."""

@@ -12,6 +12,10 @@ MAX_DEPTH: Final = 64
 """Lists and objects inside each other; deeper ones would exhaust the stack of some reader."""
 
 
+EMPTY: Final = b"{}"
+"""An object without members: most jobs have no metadata, and many no params."""
+
+
 class NotJsonError(ValueError):
     """A value that JSON (RFC 8259) cannot carry; the message says why."""
 
@@ -24,6 +28,8 @@ def encode_json(value: Any, *, sort_keys: bool = False) -> bytes:
             type that JSON lacks, or it is nested deeper than `MAX_DEPTH`.
 
     """
+    if type(value) is dict and not value:
+        return EMPTY
     try:
         encoded = json.dumps(
             value,

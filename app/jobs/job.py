@@ -142,8 +142,9 @@ def end_attempt(
     if not _attempt_runs(job):
         raise IllegalTransition(job.state, "end an attempt", TRANSITIONS[job.state])
     attempt = job.attempts[-1]
-    ended = replace(
-        attempt,
+    ended = AttemptRecord(
+        number=attempt.number,
+        started_ns=attempt.started_ns,
         finished_ns=now_ns,
         outcome=outcome,
         error=error,

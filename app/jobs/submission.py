@@ -5,6 +5,8 @@ Numbers are strict (no "5", no true), finite, and never absurd. It knows no oper
 is one of that name, and whether the params fit it, is found out later.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -143,10 +145,18 @@ class RetryChanges(_Common):
 
 
 _HEAVY: Final = frozenset({"operation", "params", "tags", "metadata"})
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-def asked_of(submission: Submission) -> dict[str, Any]:
+def asks_nothing(submission: Submission) -> bool:
+    """Whether nothing was said but operation, params, tags and metadata."""
+    return submission.model_fields_set <= _HEAVY
+
+
+def asked_of(submission: Submission) -> Mapping[str, Any]:
     """What was said beside operation, params, tags and metadata, which a job keeps as they are."""
+    if asks_nothing(submission):
+        return _NOTHING
     return submission.model_dump(mode="json", exclude_unset=True, exclude=set(_HEAVY))
 
 

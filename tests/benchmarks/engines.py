@@ -95,11 +95,11 @@ class Ours:
 
     async def _batch(self, submission: Submission, count: int, readers: int) -> None:
         engine = self.narrator.engine
-        ids = [engine.submit(submission)[0].id for _ in range(count)]
+        ids = [engine.submit(submission).job_id for _ in range(count)]
         if readers:
             await asyncio.gather(*(self._read(each) for each in ids for _ in range(readers)))
         for each in reversed(ids):  # the last one first: the others have mostly ended with it
-            await engine.wait(each, 60)
+            assert await engine.ended(each, 60)
 
     async def _read(self, job_id: str) -> None:
         engine = self.narrator.engine

@@ -26,7 +26,7 @@ IMPORTERS: Final = {
 }
 """Who may import what; a folder ends with a slash."""
 
-WAITING: Final = {"wait", "drain", "_idle_within"}
+WAITING: Final = {"wait", "ended", "drain", "_idle_within"}
 """The coroutines of the engine; the runners supervise child processes, and have their own."""
 
 ENVIRONMENT_READERS: Final = {

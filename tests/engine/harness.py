@@ -55,9 +55,9 @@ class Bench:
         submission = Submission.model_validate(
             {"operation": operation, "params": params or {}, **fields}
         )
-        record, created, status = self.engine.submit(submission)
-        assert (created, status) == (True, 202)
-        return record.id
+        taken = self.engine.submit(submission)
+        assert (taken.created, taken.status) == (True, 202)
+        return taken.job_id
 
     def record(self, job_id: str) -> JobRecord:
         """The job as it is now."""

@@ -17,9 +17,10 @@ from tests.engine.operations import sleep
 def _send(bench: Bench, key: str, **fields: Any) -> tuple[JobRecord, bool, int]:
     """As the HTTP side does it."""
     body = {"operation": "sleep", **fields}
-    return bench.engine.submit(
+    taken = bench.engine.submit(
         Submission.model_validate(body), idempotency_key=key, body_hash=body_hash(body)
     )
+    return bench.record(taken.job_id), taken.created, taken.status
 
 
 def test_the_same_key_gives_the_first_job_with_its_status() -> None:

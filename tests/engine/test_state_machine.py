@@ -100,7 +100,7 @@ class EngineMachine(RuleBasedStateMachine):
         if known.final is None:
             self._refused(NotFinished, self.engine.retry, job_id)
         else:
-            self._make(known.fields, lambda: self.engine.retry(job_id))
+            self._make(known.fields, lambda: self.engine.retry(job_id).id)
 
     @precondition(lambda self: self._in(*ACTIVE))
     @rule(orders=st.lists(st.tuples(PICK, ORDERS), min_size=1, max_size=4))
@@ -365,7 +365,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def _submit(self, fields: dict[str, Any]) -> None:
         submission = Submission.model_validate(fields)
-        self._make(fields, lambda: self.engine.submit(submission)[0])
+        self._make(fields, lambda: self.engine.submit(submission).job_id)
 
     def _make(self, fields: dict[str, Any], submit: Any) -> None:
         waiting = len(self._in("queued", "retrying"))
@@ -379,7 +379,7 @@ class EngineMachine(RuleBasedStateMachine):
 
             def make() -> None:
                 known = machine.Expected(operation=fields["operation"], fields=fields)
-                self.driven.jobs[submit().id] = known  # before its handler may look for it
+                self.driven.jobs[submit()] = known  # before its handler may look for it
 
             self.driven.call(make)
 

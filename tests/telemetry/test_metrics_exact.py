@@ -109,7 +109,7 @@ class Run:
     def submit(self, operation: str, **fields: Any) -> str:
         """The id of a new job."""
         submission = Submission.model_validate({"operation": operation, **fields})
-        return self.engine.submit(submission)[0].id
+        return self.engine.submit(submission).job_id
 
     async def end(self, *job_ids: str) -> None:
         """Wait for the end of each."""

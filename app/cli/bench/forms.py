@@ -162,10 +162,10 @@ class Narrated:
 
     async def _job(self) -> None:
         submission = Submission(operation=self._operation.name, params=self._params, retry=_ONCE)
-        job, _, _ = self._narrator.engine.submit(submission)
+        job_id = self._narrator.engine.submit(submission).job_id
         if self.readers:
-            await asyncio.gather(*(self._read(job.id) for _ in range(self.readers)))
-        ended = await self._narrator.result(job.id, timeout_s=PATIENCE_S)
+            await asyncio.gather(*(self._read(job_id) for _ in range(self.readers)))
+        ended = await self._narrator.result(job_id, timeout_s=PATIENCE_S)
         if ended.state is not State.COMPLETED:
             failure = ended.failure
             why = f"{failure.type}: {failure.message}" if failure else f"it is {ended.state.value}"

@@ -18,10 +18,12 @@ from app.client import AsyncClient, Client, JobFilter, JobOptions, JobRecord, Op
 from app.client import events as ours
 from app.client.address import DEFAULT_SERVER, SERVER_VARIABLE, server_url
 from app.client.records import Attempt, AttemptError, Cancel, Failure, JobPage, Progress
-from app.engine.feed import JobStateEvent
+from app.engine import states
 from app.http import jobs as http
 from app.http.operations import OperationDescription
 from app.jobs import record as theirs
+from app.jobs.job import submit
+from app.jobs.policy import Policy
 from app.jobs.submission import Submission
 from app.settings import CLIENT_VARIABLES
 from narration import events as narrated
@@ -89,7 +91,6 @@ def test_a_record_has_the_fields_of_the_servers(mine: type[Any], server: type[An
     ("mine", "server"),
     [
         (ours.StateEvent, narrated.StateEvent),
-        (ours.JobStateEvent, JobStateEvent),
         (ours.NarrationEvent, narrated.NarrationEvent),
         (ours.ProgressEvent, narrated.ProgressEvent),
         (ours.OutputEvent, narrated.OutputEvent),
@@ -100,6 +101,14 @@ def test_a_record_has_the_fields_of_the_servers(mine: type[Any], server: type[An
 )
 def test_an_event_has_the_fields_of_the_servers(mine: type[Any], server: type[Any]) -> None:
     assert names(mine) == names(server)
+
+
+def test_a_state_of_the_feed_has_the_fields_of_the_servers() -> None:
+    job = submit(
+        Submission(operation="render"), job_id="j", policy=Policy(), now_ns=0, now_mono=0.0
+    )
+
+    assert names(ours.JobStateEvent) == {*json.loads(states.in_feed(job, 1, "at"))}
 
 
 def test_every_event_of_the_stream_has_a_class() -> None:
