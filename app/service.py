@@ -29,6 +29,7 @@ from app.handlers.operation import Operation
 from app.http.application import create_application
 from app.http.instrumentation import instrument
 from app.jobs.errors import Unavailable
+from app.jobs.ids import new_job_id
 from app.jobs.queue import Concurrency, JobQueue
 from app.jobs.record import JobRecord
 from app.jobs.registry import JobRegistry
@@ -216,7 +217,7 @@ class Narrator:
             core,
             operations=self._operations,
             narration=narration,
-            new_id=lambda: str(uuid.uuid4()),
+            new_id=new_job_id,
         )
         engine.start()
         return engine

@@ -328,7 +328,7 @@ class Engine:
         core.observer.finished(entry)
         entry.release_waiters()
         self._keeping.keep(entry)
-        if not core.registry.count(*_UNFINISHED):
+        if core.draining and not core.registry.count(*_UNFINISHED):
             self._idle.set()
 
     def _cancel_all(self, *states: State) -> None:

@@ -30,6 +30,9 @@ from telemetry.names import State
 RETRY_AFTER_S: Final = 1.0
 """When a refused submission may come again, seconds."""
 
+EPOCH: Final = 8
+"""Characters of a job's id that mark its log's: an id is never given twice, nor is this then."""
+
 ACCEPTED: Final = 202
 """The status under which a submission is remembered."""
 
@@ -153,7 +156,7 @@ class Intake:
         self, job: Job, operation: Operation, parent: Context | None, retry_of: Job | None
     ) -> Entry:
         core = self._core
-        told = self._narration.open_story(job.id)
+        told = self._narration.open_story(job.id, epoch=job.id[:EPOCH])
         observation = core.observer.created(
             job,
             operation,
