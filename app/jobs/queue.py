@@ -129,7 +129,10 @@ class JobQueue:
         self._waiting[job_id] = job
         self._ranks[priority].add(job)
         mine = self._operation(operation)
-        mine.lanes.setdefault(concurrency_key, _Lane()).jobs.add(job)
+        lane = mine.lanes.get(concurrency_key)
+        if lane is None:
+            lane = mine.lanes[concurrency_key] = _Lane()
+        lane.jobs.add(job)
         if concurrency_key is not None:
             self._by_key.setdefault(concurrency_key, set()).add(operation)
         self._offer(operation, concurrency_key)
@@ -187,7 +190,7 @@ class JobQueue:
         job = self._waiting.get(job_id)
         if job is None:
             return None
-        before: int = sum(ranked.bisect_left(job) for ranked in self._ranks.values())
+        before: int = sum([ranked.bisect_left(job) for ranked in self._ranks.values() if ranked])
         return before
 
     def depth(self) -> dict[Priority, int]:
@@ -219,8 +222,8 @@ class JobQueue:
     def _take(self, job: _Waiting) -> None:
         """Out of every list; `_offer` has to follow."""
         del self._waiting[job.job_id]
-        self._ranks[job.priority].remove(job)
-        self._operation(job.operation).lanes[job.key].jobs.remove(job)
+        _remove(self._ranks[job.priority], job)
+        _remove(self._operation(job.operation).lanes[job.key].jobs, job)
 
     def _offer_all(self, operation: str, key: str | None) -> None:
         """Offer again after a change of what runs: other operations may share the key."""
@@ -237,21 +240,28 @@ class JobQueue:
             full = key is not None and self.running_with(key) >= mine.concurrency.per_key
             best = None if full or not lane.jobs else lane.jobs[0]
             lane.offered = _exchange(mine.offers, lane.offered, best)
-            if not lane.jobs:
+            if key is not None and not lane.jobs:
                 self._drop_lane(operation, key)
         limit = mine.concurrency.limit
         full = limit is not None and mine.running >= limit
         best = None if full or not mine.offers else mine.offers[0]
         mine.offered = _exchange(self._offers, mine.offered, best)
 
-    def _drop_lane(self, operation: str, key: str | None) -> None:
-        """An empty lane is forgotten: keys come and go without end."""
+    def _drop_lane(self, operation: str, key: str) -> None:
+        """The empty lane of a key is forgotten: keys come and go without end."""
         del self._operation(operation).lanes[key]
-        if key is not None:
-            sharing = self._by_key[key]
-            sharing.discard(operation)
-            if not sharing:
-                del self._by_key[key]
+        sharing = self._by_key[key]
+        sharing.discard(operation)
+        if not sharing:
+            del self._by_key[key]
+
+
+def _remove(jobs: Any, job: _Waiting) -> None:
+    """Take `job` out of a sorted list, of which it most often is the first."""
+    if jobs[0] is job:
+        del jobs[0]
+    else:
+        jobs.remove(job)
 
 
 def _exchange(offers: Any, old: _Waiting | None, new: _Waiting | None) -> _Waiting | None:
