@@ -37,13 +37,15 @@ from app.jobs.submission import Submission
 from app.settings import Settings
 from narration.hub import Limits, Narration
 from narration.log import NarrationLog
+from narration.log_events import LogEvents
 from narration.logs import NarrationHandler, install_logs
 from narration.masking import masker
 from narration.silence import Silence
 from narration.story import Story
 from narration.streams import Streams
 from telemetry.clock import Clock, SystemClock
-from telemetry.logs import logger_provider
+from telemetry.export import ExportState
+from telemetry.logs import build_event_logger, logger_provider
 from telemetry.metrics import Metrics
 from telemetry.threads import context_in_threads
 from telemetry.tracing import build_tracing, make_global
@@ -96,8 +98,17 @@ class Narrator:
         self._uniform = uniform or random.SystemRandom().random
         self._tracing = build_tracing(
             provider=tracer_provider or _global_provider(),
-            counters=self._counters,
+            counters=self._counters.spans_exported,
             bound_s=self.settings.telemetry_shutdown_s,
+        )
+        self._event_logger = (
+            build_event_logger(
+                self._tracing.provider.resource,
+                counters=self._counters.logs_exported,
+                bound_s=self.settings.telemetry_shutdown_s,
+            )
+            if self.settings.log_events and self.settings.narration
+            else None
         )
         self._mounted = bound is None
         self._engine: Engine | None = None
@@ -106,7 +117,7 @@ class Narrator:
             settings=self.settings,
             metrics=self.metrics,
             resource=self._tracing.provider.resource,
-            exporting=self._tracing.export_state,
+            exporting=self._export_states,
             bound=bound,
             lifespan=self._lifespan,
             version=_version(),
@@ -230,6 +241,7 @@ class Narrator:
             counters=self._counters,
             mask=masker([each.get_secret_value() for each in settings.secrets]),
             fast_events=settings.fast_events,
+            log_events=self._log_events(),
             limits=Limits(
                 log_events=settings.log_limit,
                 spans=settings.span_limit,
@@ -254,6 +266,13 @@ class Narrator:
         )
         return lambda _: silence
 
+    def _log_events(self) -> LogEvents | None:
+        events = self._event_logger
+        if events is None:
+            return None
+        dropped = self._counters.logs_exported.exporter_dropped
+        return LogEvents(events.logger, clock=self.clock, dropped=dropped)
+
     def _instrument(self, stack: AsyncExitStack) -> None:
         """What carries a job's context into threads, and logs into its story; undone at the end."""
         stack.enter_context(context_in_threads())
@@ -270,8 +289,19 @@ class Narrator:
             self._engine.stop()
         self._engine = None
 
+    def _export_states(self) -> list[ExportState]:
+        parts = (self._tracing, self._event_logger)
+        states = [part.export_state() for part in parts if part is not None]
+        return [state for state in states if state is not None]
+
     async def _flush(self) -> None:
-        await asyncio.to_thread(self._tracing.shutdown, self.settings.telemetry_shutdown_s)
+        """Send what is left of both signals, at once: the bound is of the whole."""
+        await asyncio.sleep(0)  # what was stored last is emitted first
+        bound_s = self.settings.telemetry_shutdown_s
+        ends = [asyncio.to_thread(self._tracing.shutdown, bound_s)]
+        if self._event_logger is not None:
+            ends.append(asyncio.to_thread(self._event_logger.shutdown, bound_s))
+        await asyncio.gather(*ends)
 
 
 def _loaded(operations: Iterable[Handler]) -> list[Operation]:

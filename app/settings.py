@@ -293,6 +293,12 @@ class Settings(BaseSettings):
         "true or false",
         "Make spans and events with plain attributes without the SDK's cleaning, half their cost.",
     )
+    log_events: bool = _setting(
+        False,
+        "true or false",
+        "Also emit each narration message as an OpenTelemetry log record, for backends that drop "
+        "the events of spans; a message then costs the event loop six times as much.",
+    )
     telemetry_shutdown_s: float = _setting(
         5.0, "seconds", "How long the exporter may take to flush at exit.", ge=0, le=600
     )

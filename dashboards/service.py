@@ -186,6 +186,52 @@ _EXPORT_AGE: Final = Panel(
     links=(to_traces(),),
 )
 
+_LOGS_EXPORTED: Final = Panel(
+    id=13,
+    title="Log records exported",
+    unit=PER_SECOND,
+    queries=(
+        *each(rate(MetricName.LOGS_EXPORTED, Label.OUTCOME), Label.OUTCOME),
+        Query(expr=rate(MetricName.LOGS_EXPORT_DROPPED), legend="dropped"),
+    ),
+    stacked=True,
+    alert="NarratorExporterDropping",
+    meaning="Narration messages a second that left as log records; 0 unless NARRATOR_LOG_EVENTS "
+    "is set.",
+    bad="`failed`: the collector is down, or takes no logs. `dropped`: more is said than leaves. "
+    "Jobs and their stories are not affected.",
+    then="check the collector's pipeline for logs, or OTEL_LOGS_EXPORTER=none; raise "
+    "OTEL_BLRP_MAX_QUEUE_SIZE where records are only dropped.",
+    links=(to_traces(),),
+)
+
+_LOGS_QUEUE: Final = Panel(
+    id=14,
+    title="Log records that wait to leave",
+    unit=NUMBER,
+    queries=(Query(expr=total(MetricName.LOGS_EXPORT_QUEUE), legend="log records"),),
+    meaning="The length of their queue; full at OTEL_BLRP_MAX_QUEUE_SIZE (2,048 by default).",
+    bad="it stays near its limit: the next records are dropped.",
+    then="see *Log records exported*.",
+    links=(to_traces(),),
+)
+
+_LOGS_AGE: Final = Panel(
+    id=15,
+    title="Time since the last export of log records",
+    unit=SECONDS,
+    queries=(
+        Query(
+            expr=f"clamp_min(time() - max({series(MetricName.LOGS_EXPORT_LAST_SUCCESS)} > 0), 0)",
+            legend="since the last success",
+        ),
+    ),
+    meaning="Since log records were last sent with success; nothing if none ever were.",
+    bad="it rises while jobs run: what is narrated does not arrive as logs.",
+    then="see *Log records exported*.",
+    links=(to_traces(),),
+)
+
 SERVICE: Final = Board(
     uid="narrator-service",
     title="Narrator: Service",
@@ -199,5 +245,6 @@ SERVICE: Final = Board(
             title="Traces that leave",
             panels=(_EXPORTED, _EXPORT_DROPPED, _EXPORT_QUEUE, _EXPORT_AGE),
         ),
+        Row(title="Log records that leave", panels=(_LOGS_EXPORTED, _LOGS_QUEUE, _LOGS_AGE)),
     ),
 )

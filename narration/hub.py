@@ -30,6 +30,7 @@ from starlette.responses import Response
 from narration.encoding import encode
 from narration.events import EndEvent, Event, StateEvent
 from narration.log import LockedLog, NarrationLog
+from narration.log_events import LogEvents
 from narration.masking import Mask, cut, masker
 from narration.processor import install
 from narration.reader import NoStreamCounters, StreamCounters
@@ -86,7 +87,8 @@ class Narration:
     told. The loop that stores is the one of the first call inside a running loop; where none ever
     ran, stories are told under a lock. Pass `streams` to share them or to set their heartbeat; by
     default they are told of the server's exit by watching for it. `fast_events` makes plain spans
-    and events without the SDK's cleaning (see `fast_events` and `fast_spans`).
+    and events without the SDK's cleaning (see `fast_events` and `fast_spans`). `log_events` emits
+    each message as a log record as well; all of them then take the slower road.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Narration:
         limits: Limits | None = None,
         streams: Streams | None = None,
         fast_events: bool = True,
+        log_events: LogEvents | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
         self.counters = counters or NoNarrationCounters()
@@ -106,6 +109,7 @@ class Narration:
         self.limits = limits or Limits()
         self.streams = streams or Streams(counters=self.counters, watch_exit=True)
         self._fast_events = fast_events
+        self._log_events = log_events
         self._tracer: trace.Tracer = trace.NoOpTracer()
         self._consumer: Consumer | None = None
         self._lock = threading.Lock()
@@ -143,10 +147,11 @@ class Narration:
             limit=self.limits.log_events,
             schedule=self._wake_later if consumer is None else consumer.schedule,
         )
-        spans = SpanLog(self.limits.spans)
+        spans, events = SpanLog(self.limits.spans), self._log_events
+        schedule = None if consumer is None else consumer.schedule
         story = Story(
             job_id,
-            log=log,
+            log=log if events is None else events.in_front_of(log, spans, schedule),
             spans=spans,
             clock=self.clock,
             counters=self.counters,

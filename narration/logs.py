@@ -28,7 +28,9 @@ from telemetry.names import Level
 REMEMBERED: Final = 1_024
 """Records that `Once` remembers; both roads are taken within one logging call."""
 
-_OWN_PACKAGES: Final = frozenset({"narration", "telemetry", "app"})
+_OWN_LOGGERS: Final = frozenset({"narration", "telemetry", "app", names.SCOPE})
+"""What these loggers say is not told; the last is that of `narration.log_events`."""
+
 _INSTALLED: Final = "_narration_log_processor"
 _EVENT_NAMES: Final = ("otel.event.name", "event.name")  # the second is deprecated
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -246,4 +248,4 @@ def _type_name(kind: type[BaseException]) -> str:
 
 
 def _is_own(logger: str) -> bool:
-    return logger.partition(".")[0] in _OWN_PACKAGES
+    return logger.partition(".")[0] in _OWN_LOGGERS

@@ -96,6 +96,13 @@ class SpanLog:
         if context is not None:
             self._end((context.trace_id, context.span_id), scope.name if scope else "", span)
 
+    def flags(self, trace_id: int, span_id: int) -> int | None:
+        """The trace flags of a span that runs; None for any other."""
+        span = self._live.get((trace_id, span_id))
+        if isinstance(span, _Open):
+            return span.record.flags
+        return None if span is None else span.get_span_context().trace_flags
+
     def started_record(self, record: SpanRecord) -> None:
         """A span of a child process has started."""
         if self._has_room(record.scope):

@@ -49,6 +49,20 @@ def rfc3339(wall_ns: int) -> str:
     return f"{rfc3339_second(seconds)}.{rest // 1000:06d}Z"
 
 
+def wall_ns_of(text: str) -> int:
+    """What `rfc3339` gave `text` for, but for the nanoseconds of the last microsecond.
+
+    >>> wall_ns_of('1970-01-01T00:00:01.000002Z')
+    1000002000
+    """
+    return _second_of(text[:-8]) * 1_000_000_000 + int(text[-7:-1]) * 1000
+
+
+@lru_cache(maxsize=64)  # as below
+def _second_of(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+
+
 @lru_cache(maxsize=64)  # times come many to a second
 def rfc3339_second(seconds: int) -> str:
     """Whole seconds since the Unix epoch as RFC 3339, up to the fraction."""

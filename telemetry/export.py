@@ -1,9 +1,10 @@
-"""Finished spans leave over OTLP/HTTP: bounded in memory, in time and in log lines.
+"""What is exported waits here for its batch: bounded in memory, in time and in log lines.
 
-The only import of the OTLP exporter. It knows neither jobs nor narration. The queue is ours because
-the SDK's batch processor neither honours the time of a flush (49 s where 1 s was asked for, with a
-collector that hangs), nor tells what it drops, nor lets the first spans leave early. A collector
-that is dead, slow or hanging costs the spans, and never a job or the exit of the process.
+One queue for every signal; `telemetry.otlp` says what goes in and where it goes. It knows neither
+spans nor log records, nor jobs, nor narration. The queue is ours because the SDK's batch processor
+neither honours the time of a flush (49 s where 1 s was asked for, with a collector that hangs), nor
+tells what it drops, nor lets the first batch leave early. A collector that is dead, slow or hanging
+costs what was to be sent to it, and never a job or the exit of the process.
 """
 
 import logging
@@ -12,21 +13,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from enum import Enum
+from typing import Final, Generic, Protocol, Self, TypeVar
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
-from opentelemetry.sdk.environment_variables import (
-    OTEL_BSP_EXPORT_TIMEOUT,
-    OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
-    OTEL_BSP_MAX_QUEUE_SIZE,
-    OTEL_BSP_SCHEDULE_DELAY,
-    OTEL_EXPORTER_OTLP_TIMEOUT,
-    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT,
-)
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from telemetry.names import Signal
 
 _logger = logging.getLogger(__name__)
 
@@ -36,33 +30,51 @@ FIRST_DELAY_S: Final = 0.1
 """The first batch leaves this soon, so that first contact feels instant; later ones are larger."""
 LOG_INTERVAL_S: Final = 30.0
 
+_SUCCESS: Final = "SUCCESS"
+
+Item = TypeVar("Item")
+_Sent_contra = TypeVar("_Sent_contra", contravariant=True)
+
 _EXPORTER_LOGGERS: Final = (
     __name__,
     "opentelemetry.exporter.otlp.common.http",
     "opentelemetry.exporter.otlp.proto.common._internal",
     "opentelemetry.exporter.otlp.proto.common._internal.trace_encoder",
     "opentelemetry.exporter.otlp.proto.http._common",
+    "opentelemetry.exporter.otlp.proto.http._log_exporter",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
 )
 
 
 class ExportCounters(Protocol):
-    """What an export queue counts; `telemetry.metrics.Metrics` fits."""
+    """What an export queue counts; `telemetry.metrics.ExportMetrics` fits."""
 
     def observe_export_queue(self, length: Callable[[], int]) -> None:
-        """`length` gives the spans that wait, whenever it is asked."""
+        """`length` gives how many items wait, whenever it is asked."""
         ...
 
     def exported(self, count: int) -> None:
-        """`count` spans were sent."""
+        """`count` items were sent."""
         ...
 
     def export_failed(self, count: int) -> None:
-        """`count` spans could not be sent."""
+        """`count` items could not be sent."""
         ...
 
     def exporter_dropped(self, count: int) -> None:
-        """`count` spans found no room, or came after the end."""
+        """`count` items found no room, or came after the end."""
+        ...
+
+
+class Exporter(Protocol[_Sent_contra]):
+    """Sends a batch; the exporters of OpenTelemetry's SDK fit, whatever the signal."""
+
+    def export(self, batch: Sequence[_Sent_contra], /) -> Enum:
+        """Send `batch`, blocking; a member called SUCCESS says that it has arrived."""
+        ...
+
+    def shutdown(self) -> None:
+        """Send nothing more; also ends a wait between two tries."""
         ...
 
 
@@ -84,12 +96,13 @@ class NoExportCounters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportState:
-    """How an export queue is doing; what was lost is counted since its beginning.
+    """How the export queue of `signal` is doing; what was lost is counted since its beginning.
 
     `since_success_s` are the seconds since the last batch that was sent, None before the first.
-    `losing` says that spans have been lost after it.
+    `losing` says that something has been lost after it.
     """
 
+    signal: Signal
     waiting: int
     failed: int
     dropped: int
@@ -97,17 +110,18 @@ class ExportState:
     losing: bool
 
 
-class ExportQueue(SpanProcessor):
-    """Sends sampled spans in batches from a thread of its own; belongs to one process.
+class ExportQueue(Generic[Item]):
+    """Sends the items of one signal in batches from a thread of its own; belongs to one process.
 
-    A full queue drops the newest span. A child that was forked exports nothing: it has neither the
+    A full queue drops the newest item. A child that was forked exports nothing: it has neither the
     thread nor the connection. Times are real ones, since a thread and a socket wait in them.
     """
 
     def __init__(
         self,
-        exporter: SpanExporter,
+        exporter: Exporter[Item],
         *,
+        signal: Signal,
         counters: ExportCounters,
         max_queue: int = 2048,
         max_batch: int = 512,
@@ -116,6 +130,7 @@ class ExportQueue(SpanProcessor):
         bound_s: float = DEFAULT_BOUND_S,
     ) -> None:
         self._exporter = exporter
+        self._signal = signal
         self._counters = counters
         self._max_queue = max_queue
         self._max_batch = min(max_batch, max_queue)
@@ -123,17 +138,19 @@ class ExportQueue(SpanProcessor):
         self._next_delay_s = min(first_delay_s, delay_s)
         self._bound_s = bound_s
         self._pid = os.getpid()
-        self._spans: deque[ReadableSpan] = deque()
+        self._items: deque[Item] = deque()
         self._changed = threading.Condition()
-        self._accepted = 0  # spans that ever entered the queue
+        self._accepted = 0  # items that ever entered the queue
         self._done = 0  # of these, how many the exporter has been through
         self._flush_to = 0  # those up to here do not wait for their batch to fill
         self._failed = self._dropped = self._lost_before = 0  # the last: lost at the last success
         self._succeeded: float | None = None  # when, monotonic
         self._closed = False
         self._given_up = False
-        counters.observe_export_queue(lambda: len(self._spans))
-        self._worker = threading.Thread(target=self._work, name="span-export", daemon=True)
+        counters.observe_export_queue(lambda: len(self._items))
+        self._worker = threading.Thread(
+            target=self._work, name=f"{signal.value}-export", daemon=True
+        )
         self._worker.start()
 
     def state(self) -> ExportState:
@@ -141,23 +158,23 @@ class ExportQueue(SpanProcessor):
         with self._changed:
             since = self._succeeded
             return ExportState(
-                waiting=len(self._spans),
+                signal=self._signal,
+                waiting=len(self._items),
                 failed=self._failed,
                 dropped=self._dropped,
                 since_success_s=None if since is None else time.monotonic() - since,
                 losing=self._failed + self._dropped > self._lost_before,
             )
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Take a finished span; never waits for the network. Unsampled spans are not exported."""
-        context = span.get_span_context()
-        if context is None or not context.trace_flags.sampled or os.getpid() != self._pid:
+    def put(self, item: Item) -> None:
+        """Take `item`; never waits for the network."""
+        if os.getpid() != self._pid:
             return
         with self._changed:
-            waiting = len(self._spans)
+            waiting = len(self._items)
             accepted = not self._closed and waiting < self._max_queue
             if accepted:
-                self._spans.append(span)
+                self._items.append(item)
                 self._accepted += 1
                 if waiting == 0 or waiting + 1 == self._max_batch:
                     self._changed.notify_all()
@@ -165,7 +182,7 @@ class ExportQueue(SpanProcessor):
                 self._dropped += 1
         if not accepted:
             self._counters.exporter_dropped(1)
-            _logger.warning("a span was not exported: the queue is full or closed")
+            _logger.warning("a %s was not exported: the queue is full or closed", self._signal.noun)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Send what has come so far; whether it is through within the time, failed or not."""
@@ -188,8 +205,8 @@ class ExportQueue(SpanProcessor):
             self._worker.join(max(0.0, timeout_s))
         with self._changed:
             self._given_up = True
-            left = len(self._spans)
-            self._spans.clear()
+            left = len(self._items)
+            self._items.clear()
             self._dropped += left
             complete = self._done == self._accepted
             self._changed.notify_all()
@@ -200,7 +217,7 @@ class ExportQueue(SpanProcessor):
         return complete
 
     def shutdown(self) -> None:
-        """Close within the default bound; called by the provider."""
+        """Close within the default bound: for a provider that is shut down."""
         self.close(self._bound_s)
 
     def _work(self) -> None:
@@ -212,17 +229,17 @@ class ExportQueue(SpanProcessor):
                     self._next_delay_s = self._delay_s
                     self._changed.notify_all()
 
-    def _next_batch(self) -> list[ReadableSpan]:
+    def _next_batch(self) -> list[Item]:
         """Wait until a batch is due; empty when there will be none any more."""
         due: float | None = None
         with self._changed:
             while not self._given_up:
-                if self._spans:
+                if self._items:
                     due = time.monotonic() + self._next_delay_s if due is None else due
                     wait_s = due - time.monotonic()
                     if wait_s <= 0 or self._is_urgent():
-                        count = min(self._max_batch, len(self._spans))
-                        return [self._spans.popleft() for _ in range(count)]
+                        count = min(self._max_batch, len(self._items))
+                        return [self._items.popleft() for _ in range(count)]
                     self._changed.wait(wait_s)
                 elif self._closed:
                     break
@@ -231,11 +248,11 @@ class ExportQueue(SpanProcessor):
         return []
 
     def _is_urgent(self) -> bool:
-        return self._closed or self._done < self._flush_to or len(self._spans) >= self._max_batch
+        return self._closed or self._done < self._flush_to or len(self._items) >= self._max_batch
 
-    def _send(self, batch: list[ReadableSpan]) -> None:
+    def _send(self, batch: list[Item]) -> None:
         try:
-            sent = self._exporter.export(batch) is SpanExportResult.SUCCESS
+            sent = self._exporter.export(batch).name == _SUCCESS
         except Exception:  # whatever an exporter raises, the thread goes on
             _logger.exception("the exporter raised")
             sent = False
@@ -285,9 +302,11 @@ class OncePerInterval(logging.Filter):
         return True
 
     def install(self) -> Self:
-        """Attach to the exporter's loggers."""
+        """Attach to the exporters' loggers, but for those that have such a filter already."""
         for name in _EXPORTER_LOGGERS:
-            logging.getLogger(name).addFilter(self)
+            logger = logging.getLogger(name)
+            if not any(isinstance(each, OncePerInterval) for each in logger.filters):
+                logger.addFilter(self)
         return self
 
     def remove(self) -> None:
@@ -296,40 +315,21 @@ class OncePerInterval(logging.Filter):
             logging.getLogger(name).removeFilter(self)
 
 
-def open_otlp(*, counters: ExportCounters, bound_s: float = DEFAULT_BOUND_S) -> ExportQueue:
-    """A queue to the collector that the environment names (OTLP exporter and batch variables).
+def ended_within(timeout_s: float, end: Callable[[], bool], *, what: str) -> bool:
+    """What `end` gives, or False if it takes longer than `timeout_s` (seconds) or raises.
 
-    One export may take `bound_s` seconds unless the environment says otherwise.
+    `what` is ended is said in the log and in the thread's name. Bounded from outside, by a thread
+    of its own: no processor's word on time can be relied on.
     """
-    # Its import costs a tenth of a second, and only an export needs it.
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-        OTLPSpanExporter,
-    )
+    results: list[bool] = []
 
-    said = os.environ.get(OTEL_EXPORTER_OTLP_TRACES_TIMEOUT) or os.environ.get(
-        OTEL_EXPORTER_OTLP_TIMEOUT
-    )
-    limit_s = _positive(OTEL_BSP_EXPORT_TIMEOUT, 30_000) / 1000
-    return ExportQueue(
-        OTLPSpanExporter(timeout=None if said else min(bound_s, limit_s)),
-        counters=counters,
-        max_queue=_positive(OTEL_BSP_MAX_QUEUE_SIZE, 2048),
-        max_batch=_positive(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, 512),
-        delay_s=_positive(OTEL_BSP_SCHEDULE_DELAY, 5000) / 1000,
-        bound_s=bound_s,
-    )
+    def run() -> None:
+        try:
+            results.append(end())
+        except Exception:  # an instrument never breaks the instrumented
+            _logger.exception("%s could not be shut down", what)
 
-
-def _positive(variable: str, default: int) -> int:
-    """A positive whole number from the environment; anything else is told and not used."""
-    text = os.environ.get(variable, "").strip()
-    if not text:
-        return default
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value <= 0:
-        _logger.warning("%s=%s is no positive number: %d is used", variable, text, default)
-        return default
-    return value
+    thread = threading.Thread(target=run, name=f"{what}-shutdown", daemon=True)
+    thread.start()
+    thread.join(max(0.0, timeout_s))
+    return bool(results and results[0])

@@ -131,9 +131,10 @@ class _TracedChildren(dict[tuple[str, str], Traced]):
 
 
 class Metrics:
-    """Counts what happens; satisfies `narration.story.Counters` and `export.ExportCounters`.
+    """Counts what happens; satisfies `narration.story.Counters`.
 
-    Any thread may call the counting methods. None of them raises for any value of its types.
+    `spans_exported` and `logs_exported` are what the export of each signal counts. Any thread may
+    call the counting methods. None of them raises for any value of its types.
     """
 
     def __init__(self, *, clock: Clock | None = None) -> None:
@@ -164,16 +165,24 @@ class Metrics:
         self._slow_readers = self._counter(MetricName.SLOW_READERS)
         self._loop_lag = self._histogram(MetricName.LOOP_LAG)
         self._http = _Children(self._histogram(MetricName.HTTP_ANSWER))
-        self._exported = _Children(self._counter(MetricName.EXPORTED))
-        self._export_dropped = self._counter(MetricName.EXPORT_DROPPED)
-        self._export_queue = self._gauge(MetricName.EXPORT_QUEUE)
-        self._export_last_success = self._gauge(MetricName.EXPORT_LAST_SUCCESS)
+        self.spans_exported = ExportMetrics(
+            exported=self._counter(MetricName.EXPORTED),
+            dropped=self._counter(MetricName.EXPORT_DROPPED),
+            queue=self._gauge(MetricName.EXPORT_QUEUE),
+            last_success=self._gauge(MetricName.EXPORT_LAST_SUCCESS),
+            clock=self._clock,
+        )
+        self.logs_exported = ExportMetrics(
+            exported=self._counter(MetricName.LOGS_EXPORTED),
+            dropped=self._counter(MetricName.LOGS_EXPORT_DROPPED),
+            queue=self._gauge(MetricName.LOGS_EXPORT_QUEUE),
+            last_success=self._gauge(MetricName.LOGS_EXPORT_LAST_SUCCESS),
+            clock=self._clock,
+        )
         for reason in DropReason:
             _ = self._dropped[reason]
         for gap in GapReason:
             _ = self._gaps[gap]
-        for exported in Exported:
-            _ = self._exported[exported]
 
     # --- scrape -----------------------------------------------------------------------------------
 
@@ -318,25 +327,6 @@ class Metrics:
         """The log moved past a reader."""
         self._slow_readers.inc()
 
-    # --- export -----------------------------------------------------------------------------------
-
-    def observe_export_queue(self, length: Callable[[], int]) -> None:
-        """Let the gauge of the export queue read `length` from now on."""
-        self._export_queue.set_function(length)
-
-    def exported(self, count: int) -> None:
-        """`count` spans were sent."""
-        self._exported[Exported.SENT].inc(count)
-        self._export_last_success.set(self._clock.wall_ns() / 1e9)
-
-    def export_failed(self, count: int) -> None:
-        """`count` spans could not be sent."""
-        self._exported[Exported.FAILED].inc(count)
-
-    def exporter_dropped(self, count: int) -> None:
-        """`count` spans found no room in the export queue."""
-        self._export_dropped.inc(count)
-
     # --- the means --------------------------------------------------------------------------------
 
     def _traced(self, child: Histogram) -> Traced:
@@ -355,6 +345,43 @@ class Metrics:
         return Histogram(
             name, row.description, row.labels, buckets=row.buckets, registry=self.registry
         )
+
+
+class ExportMetrics:
+    """What the export queue of one signal counts; satisfies `export.ExportCounters`."""
+
+    def __init__(
+        self,
+        *,
+        exported: Counter,
+        dropped: Counter,
+        queue: Gauge,
+        last_success: Gauge,
+        clock: Clock,
+    ) -> None:
+        self._sent = exported.labels(Exported.SENT)
+        self._failed = exported.labels(Exported.FAILED)
+        self._dropped = dropped
+        self._queue = queue
+        self._last_success = last_success
+        self._clock = clock
+
+    def observe_export_queue(self, length: Callable[[], int]) -> None:
+        """Let the gauge of the export queue read `length` from now on."""
+        self._queue.set_function(length)
+
+    def exported(self, count: int) -> None:
+        """`count` items were sent."""
+        self._sent.inc(count)
+        self._last_success.set(self._clock.wall_ns() / 1e9)
+
+    def export_failed(self, count: int) -> None:
+        """`count` items could not be sent."""
+        self._failed.inc(count)
+
+    def exporter_dropped(self, count: int) -> None:
+        """`count` items found no room in the export queue."""
+        self._dropped.inc(count)
 
 
 class _TruthCollector(Collector):

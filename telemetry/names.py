@@ -113,6 +113,18 @@ class Kind(StrEnum):
     DROPPED = "dropped"  # tells how many messages were lost, and why
 
 
+class Signal(StrEnum):
+    """What is exported, in OpenTelemetry's words."""
+
+    TRACES = "traces"
+    LOGS = "logs"
+
+    @property
+    def noun(self) -> str:
+        """One item of it."""
+        return "span" if self is Signal.TRACES else "log record"
+
+
 class StreamEvent(StrEnum):
     """The `event:` names of the stream. Never `error`: browsers use that for their own."""
 
@@ -167,6 +179,9 @@ SPAN_WAIT: Final = "job.wait"
 SPAN_ATTEMPT: Final = "job.attempt"
 SPAN_BACKOFF: Final = "job.backoff"
 
+LOG_EVENT: Final = "narration.message"
+"""The event name of a narration message as a log record."""
+
 # --- attributes ----------------------------------------------------------------------------------
 
 JOB_ID: Final = "job.id"
@@ -196,6 +211,10 @@ NARRATION_TEXT: Final = "narration.text"
 NARRATION_CUTE: Final = "narration.cute"
 NARRATION_STORY: Final = "narration.story"
 NARRATION_LEVEL: Final = "narration.level"
+NARRATION_KIND: Final = "narration.kind"
+NARRATION_ACTION: Final = "narration.action"
+NARRATION_SEQ: Final = "narration.seq"
+NARRATION_LENGTH: Final = "narration.length"
 
 ERROR_TYPE: Final = "error.type"
 EXCEPTION_EVENT: Final = "exception"
@@ -236,7 +255,7 @@ class Label(StrEnum):
 
 
 class Exported(StrEnum):
-    """What became of a span that was to be exported; a value of the label `outcome`."""
+    """What became of what was to be exported; a value of the label `outcome`."""
 
     SENT = "sent"
     FAILED = "failed"
@@ -277,6 +296,10 @@ class MetricName(StrEnum):
     EXPORT_DROPPED = "narrator_exporter_dropped_total"
     EXPORT_QUEUE = "narrator_exporter_queue_length"
     EXPORT_LAST_SUCCESS = "narrator_exporter_last_success_timestamp_seconds"
+    LOGS_EXPORTED = "narrator_log_exporter_records_total"
+    LOGS_EXPORT_DROPPED = "narrator_log_exporter_dropped_total"
+    LOGS_EXPORT_QUEUE = "narrator_log_exporter_queue_length"
+    LOGS_EXPORT_LAST_SUCCESS = "narrator_log_exporter_last_success_timestamp_seconds"
     PROCESS_CPU = "narrator_process_cpu_seconds_total"
     PROCESS_RESIDENT = "narrator_process_resident_memory_bytes"
     PROCESS_VIRTUAL = "narrator_process_virtual_memory_bytes"

@@ -102,6 +102,10 @@ ATTRIBUTES: Final = _attributes(
     (names.NARRATION_CUTE, "string", "The same, in the cute mode."),
     (names.NARRATION_STORY, "string", "The same, in the story mode."),
     (names.NARRATION_LEVEL, "string", "Severity of a narrated message."),
+    (names.NARRATION_KIND, "string", "Where a message came from, as in the stream."),
+    (names.NARRATION_ACTION, "string", "What a message is about."),
+    (names.NARRATION_SEQ, "int", "A message's number in the story of its job, from 1."),
+    (names.NARRATION_LENGTH, "int", "Bytes of a text that was cut, before it was."),
     (names.ERROR_TYPE, "string", "Class of the error, or the outcome where there is none."),
     (names.EXCEPTION_TYPE, "string", "Class of the exception."),
     (names.EXCEPTION_MESSAGE, "string", "Message of the exception."),
@@ -293,6 +297,20 @@ NARRATION_ATTRIBUTES: Final = (
     names.NARRATION_LEVEL,
 )
 """What `narrate()` puts on its event beside the caller's own fields; the name is its action."""
+
+LOG_EVENT_ATTRIBUTES: Final = (
+    names.JOB_ID,
+    names.JOB_ATTEMPT,
+    names.NARRATION_SEQ,
+    names.NARRATION_KIND,
+    names.NARRATION_ACTOR,
+    names.NARRATION_ACTION,
+    names.NARRATION_CUTE,
+    names.NARRATION_STORY,
+    names.NARRATION_LENGTH,
+)
+"""What a message has as a log record beside its own fields; the last three only where it has them.
+"""
 
 DURATIONS: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -491,6 +509,34 @@ METRICS: Final = (
         (),
         "Unix time of the last export that succeeded; 0 if none has.",
     ),
+    _metric(
+        MetricName.LOGS_EXPORTED,
+        _COUNTER,
+        "log records",
+        (Label.OUTCOME,),
+        "Log records given to their exporter: `sent` or `failed`.",
+    ),
+    _metric(
+        MetricName.LOGS_EXPORT_DROPPED,
+        _COUNTER,
+        "log records",
+        (),
+        "Log records dropped because their export queue was full or was closed.",
+    ),
+    _metric(
+        MetricName.LOGS_EXPORT_QUEUE,
+        _GAUGE,
+        "log records",
+        (),
+        "Log records that wait to be exported.",
+    ),
+    _metric(
+        MetricName.LOGS_EXPORT_LAST_SUCCESS,
+        _GAUGE,
+        "seconds",
+        (),
+        "Unix time of the last export of log records that succeeded; 0 if none has.",
+    ),
     _metric(MetricName.PROCESS_CPU, _COUNTER, "seconds", (), "CPU time of the server process."),
     _metric(MetricName.PROCESS_RESIDENT, _GAUGE, "bytes", (), "Resident memory of the process."),
     _metric(MetricName.PROCESS_VIRTUAL, _GAUGE, "bytes", (), "Virtual memory of the process."),
@@ -569,6 +615,14 @@ def _covers(published: str, attribute: str) -> bool:
     return attribute == published
 
 
+_LOG_EVENTS = """
+## Log events
+
+With `NARRATOR_LOG_EVENTS=true` each message of a stream is an OpenTelemetry log record too, for backends that drop the events of spans: its text is the body, its level the severity, its fields are attributes of their own names, and it has the trace id, span id and flags of the span on which it was said. Whether the trace is sampled makes no difference: a log record is exported either way, as OpenTelemetry has it. The name of the event is one for all messages: OpenTelemetry's conventions have it stand for a structure, in a namespace, with few values; what is said of a job is its own affair, and in `narration.action`.
+
+The records go to the application's own logger provider, if it has set a global one, else over OTLP/HTTP to `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT`, unless `OTEL_LOGS_EXPORTER=none`; `OTEL_BLRP_*` set the queue. What others log is not exported, but as the message that is made of it.
+"""  # noqa: E501 - a paragraph has no line breaks
+
 _LINKS = """
 ## From one view to another
 
@@ -616,6 +670,18 @@ def markdown() -> str:
                 [
                     (f"`{row.name}`", f"`{row.span}`", row.description, _code(row.attributes))
                     for row in EVENTS
+                ],
+            ),
+            *_LOG_EVENTS.strip().splitlines(),
+            "",
+            *_rows(
+                ("event name", "meaning", "attributes"),
+                [
+                    (
+                        f"`{names.LOG_EVENT}`",
+                        "One narration message.",
+                        f"the message's fields, {_code(LOG_EVENT_ATTRIBUTES)}",
+                    )
                 ],
             ),
             "## Attributes",

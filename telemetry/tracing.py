@@ -6,23 +6,14 @@ the composition root calls `make_global`. It knows neither jobs nor narration.
 """
 
 import logging
-import os
-import threading
-from collections.abc import Callable
 from typing import Final
 
 from opentelemetry import trace
-from opentelemetry.sdk.environment_variables import (
-    OTEL_EXPORTER_OTLP_ENDPOINT,
-    OTEL_EXPORTER_OTLP_PROTOCOL,
-    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
-    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
-    OTEL_SDK_DISABLED,
-)
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
+from telemetry import otlp
 from telemetry.export import (
     DEFAULT_BOUND_S,
     ExportCounters,
@@ -30,14 +21,12 @@ from telemetry.export import (
     ExportState,
     NoExportCounters,
     OncePerInterval,
-    open_otlp,
+    ended_within,
 )
-from telemetry.names import SCOPE
+from telemetry.names import SCOPE, Signal
 
 _logger = logging.getLogger(__name__)
 
-OTEL_TRACES_EXPORTER: Final = "OTEL_TRACES_EXPORTER"  # the SDK's modules have no name for it
-_OUR_PROTOCOL: Final = "http/protobuf"
 _UNNAMED: Final = "unknown_service"
 
 
@@ -48,7 +37,7 @@ class Tracing:
         self,
         provider: TracerProvider,
         *,
-        queue: ExportQueue | None = None,
+        queue: ExportQueue[ReadableSpan] | None = None,
         owned: bool = False,
     ) -> None:
         self.provider = provider
@@ -82,12 +71,11 @@ class Tracing:
     def shutdown(self, timeout_s: float = DEFAULT_BOUND_S) -> bool:
         """Send what is left and end; whether all was tried within `timeout_s` (seconds).
 
-        Bounded from outside, by a thread of its own, since no processor's word on time can be
-        relied on; blocks the caller for that long at most. A user's own provider is left alone.
+        Blocks the caller for that long at most. A user's own provider is left alone.
         """
         if not self._owned:
             return True
-        complete = _within(timeout_s, lambda: self._end(timeout_s))
+        complete = ended_within(timeout_s, lambda: self._end(timeout_s), what="tracing")
         if self._quiet:
             self._quiet.remove()
         return complete
@@ -120,11 +108,11 @@ def build_tracing(
         shutdown_on_exit=False,
         id_generator=id_generator,
     )
-    if not _exports():
+    if not otlp.exports(Signal.TRACES):
         return Tracing(provider, owned=True)
-    queue = open_otlp(counters=counters or NoExportCounters(), bound_s=bound_s)
-    provider.add_span_processor(queue)
-    return Tracing(provider, queue=queue, owned=True)
+    exporting = otlp.export_spans(counters=counters or NoExportCounters(), bound_s=bound_s)
+    provider.add_span_processor(exporting)
+    return Tracing(provider, queue=exporting.queue, owned=True)
 
 
 def make_global(provider: TracerProvider) -> bool:
@@ -143,47 +131,8 @@ def _resource(service_name: str) -> Resource:
     return resource
 
 
-def _exports() -> bool:
-    """Whether the environment asks for an export that we can do; says what we cannot."""
-    endpoint = _first(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT)
-    if not endpoint or _first(OTEL_SDK_DISABLED).lower() == "true":
-        return False
-    exporters = {name.strip() for name in _first(OTEL_TRACES_EXPORTER).lower().split(",")} - {""}
-    unknown = exporters - {"otlp", "none"}
-    if unknown:
-        names = ", ".join(sorted(unknown))
-        _logger.warning("%s: no exporter %s here, only otlp", OTEL_TRACES_EXPORTER, names)
-    if exporters and "otlp" not in exporters:
-        return False
-    protocol = _first(OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, OTEL_EXPORTER_OTLP_PROTOCOL)
-    if protocol not in {"", _OUR_PROTOCOL}:
-        _logger.warning("OTLP over %s is not supported: %s is used", protocol, _OUR_PROTOCOL)
-    return True
-
-
-def _first(*variables: str) -> str:
-    """The first of `variables` that is set and not empty; an empty one counts as unset."""
-    return next((text for name in variables if (text := os.environ.get(name, "").strip())), "")
-
-
 def _processors(provider: TracerProvider) -> tuple[SpanProcessor, ...]:
     """The provider's processors, which it does not tell; none if the SDK has changed."""
     multi = getattr(provider, "_active_span_processor", None)
     processors = getattr(multi, "_span_processors", ())
     return processors if isinstance(processors, tuple) else ()
-
-
-def _within(timeout_s: float, end: Callable[[], bool]) -> bool:
-    """What `end` gives, or False if it takes longer than `timeout_s` or raises."""
-    results: list[bool] = []
-
-    def run() -> None:
-        try:
-            results.append(end())
-        except Exception:  # an instrument never breaks the instrumented
-            _logger.exception("tracing could not be shut down")
-
-    thread = threading.Thread(target=run, name="tracing-shutdown", daemon=True)
-    thread.start()
-    thread.join(max(0.0, timeout_s))
-    return bool(results and results[0])

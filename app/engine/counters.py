@@ -88,12 +88,24 @@ class JobCounters(Protocol):
         ...
 
 
-class Counters(JobCounters, NarrationCounters, ExportCounters, Protocol):
+class Counters(JobCounters, NarrationCounters, Protocol):
     """What a whole server counts."""
 
+    @property
+    def spans_exported(self) -> ExportCounters:
+        """What the export of spans counts."""
+        ...
 
-class Uncounted(NoNarrationCounters, NoExportCounters):
+    @property
+    def logs_exported(self) -> ExportCounters:
+        """What the export of log records counts."""
+        ...
+
+
+class Uncounted(NoNarrationCounters):
     """Counts nothing: for a server whose metrics are off."""
+
+    spans_exported = logs_exported = NoExportCounters()
 
     def expect(self, operations: Iterable[str]) -> None:
         """Nothing."""

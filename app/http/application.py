@@ -48,7 +48,7 @@ def create_application(
     settings: Settings,
     metrics: Metrics | None,
     resource: Resource,
-    exporting: Callable[[], ExportState | None],
+    exporting: Callable[[], list[ExportState]],
     bound: str | None = None,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
     version: str = "0",

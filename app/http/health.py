@@ -1,5 +1,6 @@
 """Whether the process lives, and whether it should be sent work."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -20,15 +21,16 @@ class Alive(BaseModel):
 
 
 class ExporterWarning(BaseModel):
-    """Spans do not reach the collector. Jobs, their stories and their metrics are unharmed."""
+    """A signal does not reach the collector. Jobs, their stories and metrics are unharmed."""
 
     name: str
+    signal: str = Field(description="What is lost: `traces` (spans) or `logs` (log records).")
     message: str
-    queue: int = Field(description="Spans that wait for export.")
-    failed: int = Field(description="Spans that could not be sent, since the start.")
-    dropped: int = Field(description="Spans that found no room, since the start.")
+    queue: int = Field(description="Items that wait for export.")
+    failed: int = Field(description="Items that could not be sent, since the start.")
+    dropped: int = Field(description="Items that found no room, since the start.")
     since_success_s: float | None = Field(
-        description="Seconds since spans were sent; null if none were."
+        description="Seconds since items were sent; null if none were."
     )
 
 
@@ -66,22 +68,23 @@ class HealthRoutes:
         )
 
 
-def _warnings(export: ExportState | None) -> list[dict[str, Any]]:
+def _warnings(exports: Iterable[ExportState]) -> list[dict[str, Any]]:
     """What is wrong, and no reason to send no work: nobody's job needs a collector."""
-    if export is None or not export.losing:
-        return []
+    return [_warning(export) for export in exports if export.losing]
+
+
+def _warning(export: ExportState) -> dict[str, Any]:
     since_s = export.since_success_s
     last = "none were sent yet" if since_s is None else f"the last were sent {since_s:.0f} s ago"
-    return [
-        {
-            "name": "exporter",
-            "message": f"Spans do not reach the collector: {last}.",
-            "queue": export.waiting,
-            "failed": export.failed,
-            "dropped": export.dropped,
-            "since_success_s": since_s,
-        }
-    ]
+    return {
+        "name": "exporter",
+        "signal": export.signal,
+        "message": f"{export.signal.noun.capitalize()}s do not reach the collector: {last}.",
+        "queue": export.waiting,
+        "failed": export.failed,
+        "dropped": export.dropped,
+        "since_success_s": since_s,
+    }
 
 
 def add_routes(app: FastAPI, serving: Serving) -> None:

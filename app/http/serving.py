@@ -41,7 +41,7 @@ class Serving:
     settings: Settings
     metrics: Metrics | None
     resource: Resource
-    exporting: Callable[[], ExportState | None]
+    exporting: Callable[[], list[ExportState]]
 
 
 def validated(model: type[_Model], value: Any) -> _Model:

@@ -15,7 +15,7 @@ PACKAGES: Final = ("app", "narration", "telemetry", "dashboards")
 
 IMPORTERS: Final = {
     "sse_starlette": ("narration/sse.py",),
-    "opentelemetry.exporter": ("telemetry/export.py",),
+    "opentelemetry.exporter": ("telemetry/otlp.py",),
     "prometheus_client": ("telemetry/metrics.py",),
     "uvicorn": ("app/cli/server.py", "app/cli/protocol.py"),
     "fastapi": ("app/http/", "app/service.py"),
@@ -33,14 +33,12 @@ ENVIRONMENT_READERS: Final = {
     "app/settings.py",
     "app/client/address.py",
     "app/cli/demo.py",
-    "telemetry/tracing.py",
-    "telemetry/export.py",
+    "telemetry/otlp.py",
 }
 THREAD_STARTERS: Final = {
     "app/engine/runners/thread.py",
     "app/engine/runners/child.py",
     "narration/polling.py",
-    "telemetry/tracing.py",
     "telemetry/export.py",
 }
 WALL_CLOCKS: Final = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "date.today"}

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ from opentelemetry.instrumentation.httpx import SyncOpenTelemetryTransport
 from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
 
 from app import JobContext, Reject, RetryLater, operation
-from narration import narrate
+from narration import narrate, run_process
 
 tracer = trace.get_tracer("handlers")
 third_party = logging.getLogger("thirdparty.client")
@@ -216,6 +217,14 @@ async def counts(n: int) -> None:
         with tracer.start_as_current_span("step"):
             narrate("step", "step {step}", step=step)
         await asyncio.sleep(0)
+
+
+@operation
+async def printing() -> None:
+    """Run a process that writes to stdout and to stderr, and tell a long text in three voices."""
+    script = "import sys; print('out'); print('err', file=sys.stderr)"
+    await run_process(sys.executable, "-c", script)
+    narrate("long", "x" * 100_000, level="warn", cute="y", story="z", shelves=[1, 2], empty=None)
 
 
 @operation

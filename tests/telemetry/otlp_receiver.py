@@ -18,11 +18,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
@@ -49,12 +54,27 @@ class Received:
         return values_of(self.span.attributes)
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivedLog:
+    """One log record as it arrived."""
+
+    record: LogRecord
+    scope: str
+    resource: Mapping[str, Any]
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The record's attributes as Python values."""
+        return values_of(self.record.attributes)
+
+
 class OtlpReceiver:
     """Listens on 127.0.0.1, on a free port, from `with` to its end."""
 
     def __init__(self, mode: Mode = Mode.HEALTHY) -> None:
         self.mode = mode
         self.spans: list[Received] = []
+        self.logs: list[ReceivedLog] = []
         self.requests = 0
         self.headers: list[dict[str, str]] = []
         self._changed = threading.Condition()
@@ -72,6 +92,11 @@ class OtlpReceiver:
         """Whether at least so many spans arrive in time."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.spans) >= spans, timeout_s)
+
+    def wait_for_logs(self, logs: int, timeout_s: float = 30.0) -> bool:
+        """Whether at least so many log records arrive in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self.logs) >= logs, timeout_s)
 
     def wait_for_requests(self, requests: int, timeout_s: float = 30.0) -> bool:
         """Whether at least so many requests arrive in time, whatever is answered."""
@@ -103,13 +128,23 @@ class OtlpReceiver:
             self._thread.join()
             self._server.server_close()
 
-    def _take(self, headers: Mapping[str, str], body: bytes) -> None:
+    def _take(self, path: str, headers: Mapping[str, str], body: bytes) -> bytes | None:
+        """Keep what is in `body`, and give the answer; None for a path that is none."""
         encoding = headers.get("content-encoding", "")
         if encoding == "gzip":
             body = gzip.decompress(body)
         elif encoding == "deflate":
             body = zlib.decompress(body)
-        request = ExportTraceServiceRequest.FromString(body)
+        match path:
+            case "/v1/traces":
+                self._take_spans(ExportTraceServiceRequest.FromString(body))
+                return bytes(ExportTraceServiceResponse().SerializeToString())
+            case "/v1/logs":
+                self._take_logs(ExportLogsServiceRequest.FromString(body))
+                return bytes(ExportLogsServiceResponse().SerializeToString())
+        return None
+
+    def _take_spans(self, request: ExportTraceServiceRequest) -> None:
         spans = [
             Received(span, scope_spans.scope.name, values_of(resource_spans.resource.attributes))
             for resource_spans in request.resource_spans
@@ -118,6 +153,17 @@ class OtlpReceiver:
         ]
         with self._changed:
             self.spans += spans
+            self._changed.notify_all()
+
+    def _take_logs(self, request: ExportLogsServiceRequest) -> None:
+        logs = [
+            ReceivedLog(record, scope.scope.name, values_of(resource_logs.resource.attributes))
+            for resource_logs in request.resource_logs
+            for scope in resource_logs.scope_logs
+            for record in scope.log_records
+        ]
+        with self._changed:
+            self.logs += logs
             self._changed.notify_all()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -136,10 +182,10 @@ class OtlpReceiver:
                     receiver._closing.wait()
                     self.close_connection = True
                     return
-                if mode is Mode.HEALTHY and self.path == "/v1/traces":
-                    receiver._take(headers, body)
-                status = {Mode.ERROR: 500}.get(mode, 200 if self.path == "/v1/traces" else 404)
-                answer = ExportTraceServiceResponse().SerializeToString()
+                answer, status = b"", 500
+                if mode is Mode.HEALTHY:
+                    taken = receiver._take(self.path, headers, body)
+                    answer, status = (b"", 404) if taken is None else (taken, 200)
                 self.send_response(status)
                 self.send_header("content-type", "application/x-protobuf")
                 self.send_header("content-length", str(len(answer)))

@@ -165,6 +165,7 @@ def serving(folder: Path, handlers: Path = HANDLERS, /, **environment: str) -> I
                 "NARRATOR_DRAIN_S": "0",
                 "NARRATOR_CANCEL_GRACE_S": "1",
                 "OTEL_BSP_SCHEDULE_DELAY": "20",
+                "OTEL_BLRP_SCHEDULE_DELAY": "20",
                 **environment,
             },
             stdout=subprocess.PIPE,

@@ -3,15 +3,20 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
-from telemetry.export import ExportQueue, NoExportCounters, OncePerInterval, open_otlp
+from telemetry.export import ExportQueue, NoExportCounters, OncePerInterval
+from telemetry.names import Signal
+from telemetry.otlp import LogExport, SpanExport, export_logs, export_spans
 from tests.telemetry.otlp_receiver import Mode, OtlpReceiver
 
 LONG_S = 600.0  # longer than any test: what is sent meanwhile was sent for another reason
@@ -75,6 +80,7 @@ class _Rig:
         self.collector, self.counted = Collector(), Counted()
         self.queue = ExportQueue(
             self.collector,
+            signal=Signal.TRACES,
             counters=self.counted,
             max_queue=int(options.pop("max_queue", 100)),
             max_batch=int(options.pop("max_batch", 10)),
@@ -84,7 +90,7 @@ class _Rig:
         provider = TracerProvider(
             sampler=ALWAYS_ON if sampled else ALWAYS_OFF, shutdown_on_exit=False
         )
-        provider.add_span_processor(self.queue)
+        provider.add_span_processor(SpanExport(self.queue))
         self._tracer = provider.get_tracer("test")
 
     def end(self, *names: str) -> None:
@@ -290,70 +296,110 @@ def test_a_forked_child_neither_exports_nor_hangs() -> None:
         assert made.collector.batches == [["before"]]
 
 
-# --- the exporter itself --------------------------------------------------------------------------
+# --- the exporters themselves: one queue, two signals ---------------------------------------------
 
 
-def one_span(queue: ExportQueue) -> None:
+def one_span(exporting: SpanExport) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(queue)
+    provider.add_span_processor(exporting)
     provider.get_tracer("test").start_span("one").end()
 
 
+def one_log(exporting: LogExport) -> None:
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(exporting)
+    provider.get_logger("test").emit(body="one")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A signal: how its export is opened, how an item of it is made, what its variables begin with.
+
+    `received` tells the names of what has arrived.
+    """
+
+    open: Callable[..., Any]
+    put: Callable[[Any], None]
+    batches: str
+    received: Callable[[OtlpReceiver], list[str]]
+
+
+SPANS = Case(
+    open=export_spans,
+    put=one_span,
+    batches="OTEL_BSP",
+    received=lambda receiver: [each.span.name for each in receiver.spans],
+)
+LOGS = Case(
+    open=export_logs,
+    put=one_log,
+    batches="OTEL_BLRP",
+    received=lambda receiver: [each.record.body.string_value for each in receiver.logs],
+)
+both = pytest.mark.parametrize("case", [SPANS, LOGS], ids=["spans", "logs"])
+
+
+@both
 @pytest.mark.parametrize("compression", ["none", "gzip", "deflate"])
-def test_spans_arrive_at_a_real_receiver(monkeypatch: pytest.MonkeyPatch, compression: str) -> None:
+def test_what_is_exported_arrives_at_a_real_receiver(
+    monkeypatch: pytest.MonkeyPatch, case: Case, compression: str
+) -> None:
     counted = Counted()
     with OtlpReceiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", compression)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=blue")
-        queue = open_otlp(counters=counted)
-        one_span(queue)
+        exporting = case.open(counters=counted)
+        case.put(exporting)
 
-        assert queue.close(30)
-    assert [received.span.name for received in receiver.spans] == ["one"]
+        assert exporting.queue.close(30)
+    assert case.received(receiver) == ["one"]
     assert receiver.headers[0]["x-tenant"] == "blue"
     assert counted.sent == 1
 
 
+@both
 @pytest.mark.parametrize("mode", [Mode.ERROR, Mode.REFUSE, Mode.HANG])
-def test_spans_that_no_receiver_takes_are_counted_as_failed(
-    monkeypatch: pytest.MonkeyPatch, mode: Mode
+def test_what_no_receiver_takes_is_counted_as_failed(
+    monkeypatch: pytest.MonkeyPatch, case: Case, mode: Mode
 ) -> None:
     counted = Counted()
     with OtlpReceiver(mode) as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
-        queue = open_otlp(counters=counted, bound_s=0.2)
-        one_span(queue)
+        exporting = case.open(counters=counted, bound_s=0.2)
+        case.put(exporting)
 
-        assert queue.force_flush()
+        assert exporting.force_flush()
         assert (counted.sent, counted.failed) == (0, 1)
-        queue.close(30)
+        exporting.shutdown()
 
 
+@both
 @pytest.mark.parametrize("wrong", ["none", "0", "-5", "1e9"])
 def test_a_wrong_batch_variable_is_told_and_not_used(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wrong: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, case: Case, wrong: str
 ) -> None:
-    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", wrong)
-    queue = open_otlp(counters=NoExportCounters())
-    queue.close(30)
+    variable = f"{case.batches}_MAX_QUEUE_SIZE"
+    monkeypatch.setenv(variable, wrong)
+    case.open(counters=NoExportCounters()).queue.close(30)
 
-    assert f"OTEL_BSP_MAX_QUEUE_SIZE={wrong} is no positive number: 2048 is used" in caplog.text
+    assert f"{variable}={wrong} is no positive number: 2048 is used" in caplog.text
 
 
-def test_the_batch_variables_are_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
-    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1")
+@both
+def test_the_batch_variables_are_obeyed(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
+    monkeypatch.setenv(f"{case.batches}_MAX_QUEUE_SIZE", "1")
+    monkeypatch.setenv(f"{case.batches}_MAX_EXPORT_BATCH_SIZE", "1")
     counted = Counted()
     with OtlpReceiver(Mode.HANG) as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
-        queue = open_otlp(counters=counted, bound_s=LONG_S)
-        one_span(queue)
+        exporting = case.open(counters=counted, bound_s=LONG_S)
+        case.put(exporting)
         receiver.wait_for_requests(1)
-        one_span(queue)
-        one_span(queue)
-        queue.close(0)
-    queue._worker.join(30)  # the receiver has gone, and with it the last request
+        case.put(exporting)
+        case.put(exporting)
+        exporting.queue.close(0)
+    exporting.queue._worker.join(30)  # the receiver has gone, and with it the last request
 
     assert counted.dropped == 2  # one found no room, one was left at the end
 
@@ -402,6 +448,21 @@ def test_removed_it_holds_nothing_back(caplog: pytest.LogCaptureFixture) -> None
     OncePerInterval().install().remove()
     logger = logging.getLogger("telemetry.export")
     logger.error("one")
+    logger.error("one")
+
+    assert heard(caplog) == ["one", "one"]
+
+
+def test_two_that_are_installed_count_a_line_once(caplog: pytest.LogCaptureFixture) -> None:
+    first, second = OncePerInterval().install(), OncePerInterval().install()
+    logger = logging.getLogger("telemetry.export")
+    try:
+        for _ in range(3):
+            logger.error("one")
+    finally:
+        second.remove()
+        logger.error("one")
+        first.remove()
     logger.error("one")
 
     assert heard(caplog) == ["one", "one"]

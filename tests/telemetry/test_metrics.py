@@ -98,10 +98,14 @@ def everything(metrics: Metrics) -> None:
     metrics.replayed(20)
     metrics.gap(GapReason.EVICTED)
     metrics.slow_reader()
-    metrics.observe_export_queue(lambda: 12)
-    metrics.exported(30)
-    metrics.export_failed(2)
-    metrics.exporter_dropped(3)
+    metrics.spans_exported.observe_export_queue(lambda: 12)
+    metrics.spans_exported.exported(30)
+    metrics.spans_exported.export_failed(2)
+    metrics.spans_exported.exporter_dropped(3)
+    metrics.logs_exported.observe_export_queue(lambda: 13)
+    metrics.logs_exported.exported(31)
+    metrics.logs_exported.export_failed(4)
+    metrics.logs_exported.exporter_dropped(5)
 
 
 def samples(metrics: Metrics) -> Iterator[Sample]:
@@ -192,6 +196,11 @@ def test_what_is_registered_is_what_is_published() -> None:
         ("narrator_exporter_dropped_total", {}, 3),
         ("narrator_exporter_queue_length", {}, 12),
         ("narrator_exporter_last_success_timestamp_seconds", {}, 10),
+        ("narrator_log_exporter_records_total", {"outcome": "sent"}, 31),
+        ("narrator_log_exporter_records_total", {"outcome": "failed"}, 4),
+        ("narrator_log_exporter_dropped_total", {}, 5),
+        ("narrator_log_exporter_queue_length", {}, 13),
+        ("narrator_log_exporter_last_success_timestamp_seconds", {}, 10),
     ],
 )
 def test_a_metric_has_the_value_of_what_happened(

@@ -33,7 +33,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Receive
     folder = tmp_path_factory.mktemp("table")
     with (
         OtlpReceiver() as receiver,
-        serving(folder, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint) as server,
+        serving(
+            folder, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, NARRATOR_LOG_EVENTS="true"
+        ) as server,
     ):
         run_everything(server, folder)
         yield [each for each in receiver.spans if each.scope == names.SCOPE], server.metrics()
@@ -59,6 +61,7 @@ def run_everything(server: Server, folder: Path) -> None:
     server.ended(retried.json()["id"])
     until(lambda: samples(server.metrics()).get('narrator_messages_dropped_total{reason="late"}'))
     until(lambda: samples(server.metrics()).get('narrator_exporter_spans_total{outcome="sent"}'))
+    until(lambda: samples(server.metrics())['narrator_log_exporter_records_total{outcome="sent"}'])
     until(lambda: not samples(server.metrics())["narrator_exporter_queue_length"])
 
 

@@ -105,27 +105,6 @@ def test_whether_spans_leave_is_the_environments_to_say(
     assert tracing.exports is expected
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "told"),
-    [
-        ("OTEL_TRACES_EXPORTER", "console", "no exporter console here"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "OTLP over grpc is not supported"),
-    ],
-)
-def test_what_is_asked_for_and_not_there_is_told(
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    name: str,
-    text: str,
-    told: str,
-) -> None:
-    monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:1")
-    monkeypatch.setenv(name, text)
-    build_tracing().shutdown(30)
-
-    assert told in caplog.text
-
-
 # --- a user's own provider ------------------------------------------------------------------------
 
 
