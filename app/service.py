@@ -35,6 +35,7 @@ from app.jobs.record import JobRecord
 from app.jobs.registry import JobRegistry
 from app.jobs.submission import Submission
 from app.settings import Settings
+from narration.durable import Cursors
 from narration.hub import Limits, Narration
 from narration.log import NarrationLog
 from narration.log_events import LogEvents
@@ -118,6 +119,7 @@ class Narrator:
             metrics=self.metrics,
             resource=self._tracing.provider.resource,
             exporting=self._export_states,
+            cursors=Cursors(self.clock, self._uniform),
             bound=bound,
             lifespan=self._lifespan,
             version=_version(),

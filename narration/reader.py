@@ -9,7 +9,7 @@ up share one place, kept by `narration.broadcast`.
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self
 
 from narration.log import EvictedError, NarrationLog
 from narration.resume import Position, StreamQuery, resolve
@@ -86,6 +86,9 @@ class Reader:
     `follow=False`), after a drain, or when the log is forgotten: `done` says so. `sender` is who
     pulls from it without iterating, if anyone. `attach` counts it as one of the log's readers.
     """
+
+    shared: ClassVar[bool] = True
+    """Whether one who has caught up may be served together with others of the same view."""
 
     __slots__ = (
         "_attached",

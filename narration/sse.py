@@ -151,7 +151,8 @@ class NarrationResponse(EventSourceResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream (ASGI), or its head if the server then writes the rest."""
-        connection = None if self._streams.watch_exit else offered(scope)
+        by_hand = self._streams.watch_exit or not self._attachment.reader.shared
+        connection = None if by_hand else offered(scope)
         try:
             if connection is not None:
                 self._attachment.attach()

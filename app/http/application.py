@@ -16,6 +16,7 @@ from app.http.problems import add_problem_handlers
 from app.http.routes import Shortcut
 from app.http.serving import Serving
 from app.settings import Settings
+from narration.durable import Cursors
 from telemetry.export import ExportState
 from telemetry.metrics import Metrics
 
@@ -49,6 +50,7 @@ def create_application(
     metrics: Metrics | None,
     resource: Resource,
     exporting: Callable[[], list[ExportState]],
+    cursors: Cursors,
     bound: str | None = None,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
     version: str = "0",
@@ -69,7 +71,12 @@ def create_application(
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     serving = Serving(
-        engine=engine, settings=settings, metrics=metrics, resource=resource, exporting=exporting
+        engine=engine,
+        settings=settings,
+        metrics=metrics,
+        resource=resource,
+        exporting=exporting,
+        cursors=cursors,
     )
     documentation = app.router.routes[:]
     app.router.routes.clear()

@@ -23,6 +23,9 @@ TYPE_PREFIX: Final = "urn:job-narrator:problem:"
 BLANK: Final = "about:blank"
 """The type of a problem that is no more than its HTTP status (RFC 9457, section 4.2.1)."""
 
+_KEPT_BY_NOBODY: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+"""A cache may keep a 404 or a 410 unless it is told not to (RFC 9110, section 15.1)."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -59,11 +62,13 @@ class Problem(Exception):  # noqa: N818 — RFC 9457's word
 
 
 BAD_JSON: Final = Kind(status=400, slug="malformed-json", title="The body is not valid JSON")
+BAD_READ: Final = Kind(status=400, slug="bad-read", title="Not a read of a Durable Stream")
 BAD_HOST: Final = Kind(status=400, slug="bad-host", title="One Host header is required")
 FOREIGN_ORIGIN: Final = Kind(
     status=403, slug="foreign-origin", title="Written from another site's page"
 )
 METRICS_OFF: Final = Kind(status=404, slug="metrics-off", title="Metrics are off")
+GONE: Final = Kind(status=410, slug="gone", title="What was asked for is no longer kept")
 TOO_LARGE: Final = Kind(status=413, slug="body-too-large", title="The body is too large")
 NOT_JSON: Final = Kind(status=415, slug="not-json", title="The body must be JSON")
 MISDIRECTED: Final = Kind(status=421, slug="wrong-host", title="This server has another name")
@@ -112,7 +117,7 @@ class Document:
             msgspec.json.encode(content, enc_hook=str),
             status_code=self.status,
             media_type=MEDIA_TYPE,
-            headers=dict(self.headers),
+            headers={**_KEPT_BY_NOBODY, **self.headers},
         )
 
 

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from app.http.problems import INVALID, Problem
 from app.jobs.errors import InvalidSubmission, field_error
 from app.settings import Settings
+from narration.durable import Cursors
 from telemetry.export import ExportState
 from telemetry.metrics import Metrics
 
@@ -42,6 +43,7 @@ class Serving:
     metrics: Metrics | None
     resource: Resource
     exporting: Callable[[], list[ExportState]]
+    cursors: Cursors
 
 
 def validated(model: type[_Model], value: Any) -> _Model:

@@ -9,10 +9,12 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from app.http.durable import LIVE, MOST_LONG_POLL_S, DurableRead, is_durable
 from app.http.openapi import problems
 from app.http.routes import get_route
 from app.http.serving import (
     API,
+    JSON,
     NDJSON,
     Serving,
     invalid_parameter,
@@ -37,20 +39,31 @@ class StreamRoutes:
         """Follow a job's story: replayed from its beginning, then live, to its `end`.
 
         204 once all of it was read: there is nothing to come. `Last-Event-ID` (header, else query)
-        goes before `from`, `from` before `tail`.
+        goes before `from`, `from` before `tail`. With `offset` it is read as a Durable Stream: see
+        narration/STREAM.md.
         """
-        query = stream_query(request)
         engine = self._serving.engine()
+
+        def attached() -> None:
+            engine.attached(job_id)
+
+        def detached(who: Departure) -> None:
+            engine.detached(job_id, by_client=who is Departure.CLIENT)
+
+        if is_durable(request):
+            return DurableRead(
+                request,
+                engine.log(job_id),
+                engine.streams,
+                self._serving.cursors,
+                on_attach=attached,
+                on_detach=detached,
+            ).response()
+        query = stream_query(request)
         log = engine.log(job_id)
         if not query.follow:
             return stream_response(log, query, engine.streams)
-        return stream_response(
-            log,
-            query,
-            engine.streams,
-            on_attach=lambda: engine.attached(job_id),
-            on_detach=lambda who: engine.detached(job_id, by_client=who is Departure.CLIENT),
-        )
+        return stream_response(log, query, engine.streams, on_attach=attached, on_detach=detached)
 
     async def all(self, request: Request) -> Response:
         """Follow the state changes of all jobs.
@@ -65,14 +78,18 @@ class StreamRoutes:
 def add_routes(app: FastAPI, serving: Serving) -> None:
     """Add the two streams."""
     routes = StreamRoutes(serving)
-    extra = {"parameters": _documented()}
     get_route(
         app,
         f"{API}/jobs/{{job_id}}/stream",
         routes.job,
         tags=["streams"],
-        responses={**_STREAMED, 204: {"description": "All was read."}, **problems(404, 422)},
-        openapi_extra=extra,
+        responses={
+            **_with_segments(),
+            204: {"description": "All was read, or a long-poll's time is over."},
+            304: {"description": "The segment is the one that the client has."},
+            **problems(400, 404, 410, 422),
+        },
+        openapi_extra={"parameters": [*_documented(), *_DURABLE]},
     )
     get_route(
         app,
@@ -80,7 +97,7 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         routes.all,
         tags=["streams"],
         responses={**_STREAMED, **problems(422)},
-        openapi_extra=extra,
+        openapi_extra={"parameters": _documented()},
     )
 
 
@@ -122,6 +139,37 @@ _STREAMED: Final[dict[int | str, dict[str, Any]]] = {
         },
     }
 }
+
+_ITEM: Final = {
+    "type": "object",
+    "description": "One event with its name among its data.",
+    "required": ["event"],
+    "properties": {"event": {"enum": [each.value for each in StreamEvent]}},
+}
+_DURABLE: Final[list[dict[str, Any]]] = [
+    {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+    for name, schema, text in (
+        (
+            "offset",
+            {"type": "string"},
+            "Read as a Durable Stream from here: `-1`, `now` or a Stream-Next-Offset.",
+        ),
+        ("live", {"enum": [*LIVE]}, "With `offset`: wait for what is to come."),
+        ("cursor", {"type": "string"}, "With `live`: the last Stream-Cursor."),
+        (
+            "timeout",
+            {"type": "number", "minimum": 0, "maximum": MOST_LONG_POLL_S},
+            "Seconds that a long-poll waits.",
+        ),
+    )
+]
+
+
+def _with_segments() -> dict[int | str, dict[str, Any]]:
+    """The answers of a stream that can be read as a Durable Stream too."""
+    streamed = _STREAMED[200]
+    segments = {JSON: {"schema": {"type": "array", "items": _ITEM}}}
+    return {200: {**streamed, "content": {**streamed["content"], **segments}}}
 
 
 def _documented() -> list[dict[str, Any]]:
