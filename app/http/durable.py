@@ -50,8 +50,14 @@ NO_STORE: Final = "no-store"
 WHOLE: Final = "max-age=60, stale-while-revalidate=300"
 """How long caches keep a segment: it never changes, but its job may be deleted (section 10.1)."""
 
-AT_THE_TAIL: Final = "max-age=1"
-"""How long they keep an answer that a later one would replace: enough that a crowd becomes one."""
+GROWING: Final = "max-age=10"
+"""The same of the newest one while the story goes on.
+
+The protocol would have it as long as any; but who reads a story so far wants what is there now.
+"""
+
+NOTHING_YET: Final = "max-age=2"
+"""The same of an answer without items: enough that a crowd becomes one."""
 
 _NOT_SNIFFED: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -153,8 +159,9 @@ class DurableRead:
         found = segment(self._log, place)
         if is_now:
             return self._answer(found, NO_STORE)
-        whole = found.closed or not found.up_to_date
-        return self._answer(found, WHOLE if whole else AT_THE_TAIL, tagged=True)
+        if found.closed or not found.up_to_date:
+            return self._answer(found, WHOLE, tagged=True)
+        return self._answer(found, GROWING if found.count else NOTHING_YET, tagged=True)
 
     def _long_poll(self, place: Place, cursor: str, wait_s: float, *, is_now: bool) -> Response:
         found = segment(self._log, place)
@@ -177,7 +184,7 @@ class DurableRead:
             return self._answer(found, NO_STORE, cursor=cursor)
         # A cache that makes one of many readers must be able to keep what ends their wait, even
         # nothing: each comes back with the new cursor, so that nobody is given it twice.
-        kept = WHOLE if found.count or found.closed else AT_THE_TAIL
+        kept = WHOLE if found.count or found.closed else NOTHING_YET
         return self._answer(found, kept, cursor=cursor, tagged=True)
 
     def _events(self, place: Place, cursor: str) -> Response:
