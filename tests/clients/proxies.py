@@ -40,6 +40,7 @@ _CADDY: Final = """
 {{
   admin off
   skip_install_trust
+  grace_period 100ms
   auto_https disable_redirects
   storage file_system {folder}/storage
 }}
