@@ -228,12 +228,13 @@ class SegmentReader(Reader):
     def _framed(self, found: Segment) -> bytes:
         told = b""
         if found.count or self._missing:
-            told = b"event: data\ndata: %b\n\n" % found.body
+            told = b"event: data\ndata:%b\n\n" % found.body
         if found.count:
             self.counters.delivered(found.count)
         self._begun, self._missing = True, 0
         self._cursor += found.count
-        return told + b"event: control\ndata: %b\n\n" % encode(self._control(found))
+        # Without the space that is optional after the colon: the conformance suite has it so.
+        return told + b"event: control\ndata:%b\n\n" % encode(self._control(found))
 
     def _control(self, found: Segment) -> dict[str, str | bool]:
         control: dict[str, str | bool] = {"streamNextOffset": found.next_offset}

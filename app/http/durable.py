@@ -31,7 +31,7 @@ from narration.durable import (
     segment,
 )
 from narration.log import NarrationLog
-from narration.sse import Attachment, Departure, NarrationResponse
+from narration.sse import CACHE_CONTROL, Attachment, Departure, NarrationResponse
 from narration.streams import Streams
 
 LONG_POLL: Final = "long-poll"
@@ -45,6 +45,9 @@ MOST_LONG_POLL_S: Final = 50.0
 
 FOREIGN: Final = ("mode", "format", "level", "from", "tail", "follow", "last_event_id")
 """Parameters of our own stream, which mean nothing here: refused, since they were meant."""
+
+EVENTS: Final = "text/event-stream"
+"""As the protocol has it: without a charset, which is always UTF-8 in it."""
 
 NO_STORE: Final = "no-store"
 WHOLE: Final = "max-age=60, stale-while-revalidate=300"
@@ -196,7 +199,9 @@ class DurableRead:
         response = NarrationResponse(
             reader, self._streams, on_attach=self._on_attach, on_detach=left
         )
-        response.headers.update(_NOT_SNIFFED)
+        response.headers.update(
+            {**_NOT_SNIFFED, "Content-Type": EVENTS, "Cache-Control": f"no-cache, {CACHE_CONTROL}"}
+        )
         return response
 
     def _answer(

@@ -219,8 +219,8 @@ def test_events_are_followed_by_where_they_end() -> None:
     reader = a_reader(log)
 
     assert reader.pull().decode() == (
-        f"event: data\ndata: {read(log, '-1').body.decode()}\n\n"
-        'event: control\ndata: {"streamNextOffset":"e_0000000000000002",'
+        f"event: data\ndata:{read(log, '-1').body.decode()}\n\n"
+        'event: control\ndata:{"streamNextOffset":"e_0000000000000002",'
         '"streamCursor":"7","upToDate":true}\n\n'
     )
     assert (reader.pull(), reader.done) == (b"", False)
@@ -230,7 +230,7 @@ def test_a_reader_with_nothing_to_read_is_told_where_it_is() -> None:
     reader = a_reader(a_log(told=2), "now")
 
     assert reader.pull() == (
-        b'event: control\ndata: {"streamNextOffset":"e_0000000000000002",'
+        b'event: control\ndata:{"streamNextOffset":"e_0000000000000002",'
         b'"streamCursor":"7","upToDate":true}\n\n'
     )
 
@@ -242,7 +242,7 @@ def test_the_end_closes_the_stream_without_a_cursor() -> None:
     end(log)
 
     assert reader.pull().endswith(
-        b'event: control\ndata: {"streamNextOffset":"e_0000000000000002",'
+        b'event: control\ndata:{"streamNextOffset":"e_0000000000000002",'
         b'"upToDate":true,"streamClosed":true}\n\n'
     )
     assert reader.done
