@@ -26,6 +26,7 @@ class CrowdReader:
 
     port: int
     path: str
+    timeout_s: float
     items: list[dict[str, Any]] = field(default_factory=list)
     offset: str = "-1"
     cursor: str = ""
@@ -49,7 +50,7 @@ class CrowdReader:
     def _request(self) -> bytes:
         query = f"offset={self.offset}"
         if self.up_to_date:
-            query += "&live=long-poll"
+            query += f"&live=long-poll&timeout={self.timeout_s}"
         if self.cursor:
             query += f"&cursor={self.cursor}"
         return f"GET {self.path}?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
@@ -66,9 +67,11 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[dict[str, str], bytes]:
 
 
 @contextlib.asynccontextmanager
-async def crowd(port: int, path: str, count: int) -> AsyncIterator[list[CrowdReader]]:
+async def crowd(
+    port: int, path: str, count: int, *, timeout_s: float = 20
+) -> AsyncIterator[list[CrowdReader]]:
     """So many readers; they begin together, and have read all when the block ends."""
-    readers = [CrowdReader(port=port, path=path) for _ in range(count)]
+    readers = [CrowdReader(port=port, path=path, timeout_s=timeout_s) for _ in range(count)]
     ready = asyncio.Barrier(count)
     async with asyncio.TaskGroup() as tasks:
         for each in readers:
@@ -119,6 +122,25 @@ def test_two_thousand_readers_of_a_live_story_are_one_read_for_each_segment(
             assert max(upstream.values()) == 1, upstream
             assert answered(server) == len(targets)
             assert len(proxy.asked()) >= READERS * STEPS
+
+    bounded(test())
+
+
+def test_a_wait_in_which_nothing_comes_is_one_read_too(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    async def test() -> None:
+        with serving() as server, nginx(server.port, tmp_path) as proxy:
+            job = server.submit("gated", params={"gate": str(gate)})
+            server.reaches(job["id"], "running")
+            async with crowd(proxy.port, job["links"]["stream"], 300, timeout_s=0.5) as readers:
+                while len(asked_upstream(proxy)) < 4:  # noqa: ASYNC110 - nginx's log tells it
+                    await asyncio.sleep(0.05)
+                gate.touch()
+
+            assert all(each.items[-1]["event"] == "end" for each in readers)
+            # It is kept for two seconds: on a machine that is busy some may come too late for it.
+            assert sum(asked_upstream(proxy).values()) <= len(proxy.asked()) / 50
 
     bounded(test())
 

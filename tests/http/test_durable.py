@@ -216,6 +216,19 @@ def test_a_long_poll_whose_time_is_over_says_where_it_is(serve: Serve, run: Run)
     run(test())
 
 
+def test_a_client_that_leaves_its_long_poll_is_not_waited_for(serve: Serve, run: Run) -> None:
+    async def test() -> None:
+        async with serve(OPERATIONS) as served:
+            job = await a_running_job(served)
+            polling = asyncio.create_task(read(served, job, "now", live="long-poll"))
+            await is_waiting(served)
+            polling.cancel()
+            while served.narrator.engine.streams.count:  # noqa: ASYNC110 - no event tells it
+                await asyncio.sleep(0.001)
+
+    run(test())
+
+
 def test_a_drain_answers_a_long_poll(serve: Serve, run: Run) -> None:
     async def test() -> None:
         async with serve(OPERATIONS, drain_s=10) as served:
