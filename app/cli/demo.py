@@ -21,7 +21,8 @@ from typing import IO, Annotated, Final, NoReturn
 
 import typer
 
-from app.cli.failure import settings_or_exit
+from app.cli.configuration import settings_or_exit
+from app.cli.failure import INTERRUPTED
 from app.cli.story_printer import StoryPrinter
 from app.client import Client, ClientError, JobRecord, Patience
 from telemetry.names import State
@@ -30,7 +31,6 @@ START_S: Final = 30.0
 """How long the server may take to accept connections."""
 STOP_S: Final = 10.0
 """How long it may take to stop before it is killed."""
-INTERRUPTED: Final = 130
 
 _PATIENCE: Final = Patience(streams_s=5)
 """The server is our own child: when it is gone, it does not come back."""

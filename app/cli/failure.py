@@ -1,35 +1,32 @@
-"""How a command fails: a line on stderr and an exit code, never a traceback for a user's error."""
+"""How a command ends: its exit code, and a line on stderr; never a traceback for a user's error.
+
+It knows neither the server nor its settings, so that a client's command may use it.
+"""
 
 import sys
-from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import typer
 
-from app.settings import Settings, SettingsError, load, unknown_variables
-
+FAILED: Final = 1
+"""The job failed, or what was asked for did not work."""
 USAGE: Final = 2
-"""A wrong flag, setting or target."""
+"""A wrong flag, setting, target or parameter."""
 REFUSED: Final = 3
-"""The server can't start: its address is in use or is not ours."""
+"""Not there, not reached or not now; a server whose address is in use or is not ours."""
+TIMED_OUT: Final = 124
+"""The job ran out of time, or never started in time; as timeout(1) has it."""
+INTERRUPTED: Final = 130
+"""Ctrl-C, or the job was cancelled: 128 and the number of SIGINT."""
 
 
 def fail(message: str, code: int) -> NoReturn:
     """Say why on stderr and end with `code`."""
-    for line in message.splitlines() or [""]:
-        print(f"narrator: {line}", file=sys.stderr)
+    complain(message)
     raise typer.Exit(code)
 
 
-def settings_or_exit(flags: Mapping[str, Any]) -> Settings:
-    """The settings in force, or the end with what is wrong with them."""
-    try:
-        return load(flags)
-    except SettingsError as error:
-        fail(str(error), USAGE)
-
-
-def warn_unknown_variables() -> None:
-    """Name variables that look like settings and are none."""
-    for line in unknown_variables():
-        print(f"narrator: warning: {line}", file=sys.stderr)
+def complain(message: str) -> None:
+    """Say what is wrong on stderr, and go on."""
+    for line in message.splitlines() or [""]:
+        print(f"narrator: {line}", file=sys.stderr)

@@ -1,6 +1,6 @@
 """The command `narrator`: its sub-commands and its exit codes.
 
-It only parses and hands over; each sub-command is a module of its own.
+It only parses and hands over; each sub-command is a module of its own, loaded when it is called.
 """
 
 import importlib.metadata
@@ -9,24 +9,17 @@ from typing import Annotated
 
 import typer
 
-from app.cli.bench.command import bench
-from app.cli.demo import demo_command
+from app.cli.commands import Commands
 from app.cli.failure import USAGE
-from app.cli.serve import serve
-from app.cli.settings_command import settings
 
 application = typer.Typer(
     name="narrator",
+    cls=Commands,
     help="A job server that tells the story of every job, live.",
     invoke_without_command=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-application.command()(serve)
-application.command("demo")(demo_command)
-application.command()(bench)
-application.command()(settings)
 
 
 @application.callback()
@@ -54,7 +47,7 @@ def version_of_package() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code: 0 well, 2 usage, 3 refused, 130 interrupted."""
+    """Run one command and give its exit code; `app.cli.failure` has them."""
     try:
         application(None if arguments is None else list(arguments), prog_name="narrator")
     except SystemExit as end:

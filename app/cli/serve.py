@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from app.cli.failure import REFUSED, USAGE, fail, settings_or_exit, warn_unknown_variables
+from app.cli.configuration import settings_or_exit, warn_unknown_variables
+from app.cli.failure import REFUSED, USAGE, fail
 from app.cli.reload import serve_and_reload
 from app.cli.server import Server, address_of, configuration, listen, raise_file_limit
 from app.handlers.discovery import load_all

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.failure import settings_or_exit, warn_unknown_variables
+from app.cli.configuration import settings_or_exit, warn_unknown_variables
 from app.settings import Source
 
 

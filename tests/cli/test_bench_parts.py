@@ -1,52 +1,8 @@
-"""The parts of `narrator bench` that measure nothing: words as params, and what rounds say."""
+"""The parts of `narrator bench` that measure nothing: what rounds say."""
 
 import asyncio
-from typing import Any
 
-import pytest
-
-from app.cli.bench.params import WordError, converted, params_of, types_of
 from app.cli.bench.rounds import Measured, Row, Taken, measure
-from app.handlers.discovery import operations_of
-from app.handlers.operation import operation
-
-# --- params -----------------------------------------------------------------------------------
-
-
-def test_words_are_converted_as_the_schema_says() -> None:
-    @operation
-    def paint(
-        name: str,
-        count: int,
-        sizes: list[float] | None = None,
-        extra: Any = None,
-        *,
-        on: bool = False,
-    ) -> None:
-        """Take one param of each kind."""
-
-    (loaded,) = operations_of([paint])
-    words = ["name=3", "count=3", "sizes=[1, 2.5]", 'extra:={"a": "b=c"}', "on=yes"]
-
-    assert params_of(loaded, words) == {
-        "name": "3",
-        "count": 3,
-        "sizes": [1.0, 2.5],
-        "extra": {"a": "b=c"},
-        "on": True,
-    }
-    assert params_of(loaded, ["name=", "count=007", "sizes=null"])["sizes"] is None
-    with pytest.raises(WordError, match="sizes"):
-        params_of(loaded, ["name=a", "count=1", "sizes=1,2"])
-
-
-def test_types_are_found_through_references_and_choices() -> None:
-    root = {"$defs": {"A": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/A"}, {"type": "array"}]}}}
-
-    assert types_of({"allOf": [{"$ref": "#/$defs/A"}]}, root) == {"null", "array"}
-    assert types_of({"type": ["integer", "string"]}, root) == {"integer", "string"}
-    assert converted("1", frozenset({"integer", "string"})) == "1"
-
 
 # --- rounds -----------------------------------------------------------------------------------
 

@@ -1,21 +1,17 @@
 """The demo as a whole: a real server process, a real job, the output that a person sees."""
 
-import os
-import pty
 import re
-import select
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-WAIT_S = 60
+from tests.cli.terminal import WAIT_S, Terminal, environment_of
+
 RUN = (
     "from pathlib import Path; from app.cli.demo import demo; "
     "raise SystemExit(demo(Path({!r}), port={}))"
@@ -35,11 +31,6 @@ def command(folder: Path, port: int = 0) -> list[str]:
     return [sys.executable, "-P", "-c", RUN.format(str(folder), port)]
 
 
-def environment(**changed: str) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("NARRATOR_")}
-    return clean | {"PYTHONPATH": str(ROOT), "TERM": "xterm"} | changed
-
-
 def run(
     folder: Path, port: int = 0, target: Path | None = None, **changed: str
 ) -> subprocess.CompletedProcess[str]:
@@ -50,7 +41,7 @@ def run(
         timeout=WAIT_S,
         check=False,
         stdin=subprocess.DEVNULL,
-        env=environment(**changed),
+        env=environment_of(**changed),
         cwd=folder,
     )
 
@@ -121,63 +112,18 @@ def test_a_users_own_package_called_app_does_not_get_in_the_way(folder: Path) ->
     assert (done.returncode, done.stderr) == (0, "")
 
 
-class Terminal:
-    """The demo on a pseudo-terminal, and what it has shown."""
-
-    def __init__(self, folder: Path) -> None:
-        self.end, other = pty.openpty()
-        self.process = subprocess.Popen(
-            command(folder),
-            stdin=other,
-            stdout=other,
-            stderr=other,
-            env=environment(),
-            cwd=folder,
-        )
-        os.close(other)
-        self.shown = ""
-
-    def until(self, text: str) -> None:
-        """Read until `text` is shown."""
-        deadline = time.monotonic() + WAIT_S
-        while text not in self.shown:
-            assert time.monotonic() < deadline, self.shown
-            if not self.read():
-                assert text in self.shown, self.shown
-
-    def read(self) -> bool:
-        """Read what is there, after waiting for it a little; False at the end."""
-        if not select.select([self.end], [], [], 0.2)[0]:
-            return self.process.poll() is None
-        try:
-            data = os.read(self.end, 65_536)
-        except OSError:  # the other end is closed
-            return False
-        self.shown += data.decode(errors="replace")
-        return bool(data)
-
-    def finish(self) -> int:
-        """Read to the end; the exit code."""
-        while self.read():
-            pass
-        return self.process.wait(WAIT_S)
-
-
 @pytest.fixture
 def terminal(folder: Path) -> Iterator[Terminal]:
-    terminal = Terminal(folder)
+    terminal = Terminal(command(folder), cwd=folder)
     yield terminal
-    if terminal.process.poll() is None:
-        terminal.process.terminate()  # it stops its server
-        terminal.process.wait(WAIT_S)
-    os.close(terminal.end)
+    terminal.close()
 
 
 def test_on_a_terminal_it_shows_where_to_look_and_serves_until_ctrl_c(terminal: Terminal) -> None:
     terminal.until("Ctrl-C stops the server.")
     port = port_of(terminal.shown)
 
-    assert "\x1b[" in terminal.shown
+    assert "\x1b[" in terminal.raw
     for address in ("/stream", "/narration", "/trace", "/metrics", "/docs"):
         assert address in terminal.shown
     assert accepts(port)

@@ -21,7 +21,7 @@ IMPORTERS: Final = {
     "fastapi": ("app/http/", "app/service.py"),
     "httpx": ("app/client/",),
     "pydantic_settings": ("app/settings.py",),
-    "rich": ("app/cli/story_printer.py",),
+    "rich": ("app/cli/",),
     "typer": ("app/cli/",),
 }
 """Who may import what; a folder ends with a slash."""

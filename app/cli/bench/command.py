@@ -5,16 +5,16 @@ from typing import Annotated, Final
 
 import typer
 
-from app.cli.bench.params import WordError, params_of
-from app.cli.failure import USAGE, fail, settings_or_exit, warn_unknown_variables
+from app.cli.configuration import settings_or_exit, warn_unknown_variables
+from app.cli.failure import FAILED, INTERRUPTED, USAGE, fail
+from app.cli.params import WordError, params_from
 from app.cli.story_printer import StoryPrinter
 from app.handlers.discovery import load, operations_of
 from app.handlers.errors import ResourceError, TargetError
 from app.handlers.operation import Operation
+from app.jobs.errors import InvalidParams
 from telemetry.names import StreamEvent
 
-FAILED: Final = 1
-INTERRUPTED: Final = 130
 MAX_READERS: Final = 100_000
 STOP_S: Final = 1.0
 """Seconds that a running job has to stop at Ctrl-C before it is left alone."""
@@ -65,8 +65,8 @@ def bench(
     counts = _readers(readers)
     operation = _operation(target)
     try:
-        arguments = params_of(operation, params or [])
-    except WordError as error:
+        arguments = operation.validate(params_from(params or [], operation.schema))
+    except (WordError, InvalidParams) as error:
         fail(str(error), USAGE)
     settings = settings_or_exit({"cancel_grace_s": STOP_S})
     warn_unknown_variables()
