@@ -108,6 +108,13 @@ COMMANDS: Final = (
         panel=CLIENT,
     ),
     Lazy(
+        name="top",
+        module="app.cli.client.top",
+        function="top",
+        summary="Watch a server: what waits, runs, and is slow.",
+        panel=CLIENT,
+    ),
+    Lazy(
         name="serve",
         module="app.cli.serve",
         function="serve",

@@ -73,7 +73,7 @@ from app.client.events import (
     UnknownEvent,
 )
 from app.client.patience import Patience
-from app.client.records import JobPage, JobRecord, Operation
+from app.client.records import JobPage, JobRecord, Operation, Overview
 from app.client.resume import Reconnect, StreamOptions
 from app.client.sync import Client, Stream
 
@@ -105,6 +105,7 @@ __all__ = [
     "NotFound",
     "Operation",
     "OutputEvent",
+    "Overview",
     "Patience",
     "Problem",
     "ProgressEvent",

@@ -14,7 +14,7 @@ from app.client.calls import API, Calls, Job, JobFilter, JobOptions, job_path
 from app.client.connection import SILENCE_S, TIMEOUT_S, Setup, built
 from app.client.events import Event
 from app.client.patience import Patience
-from app.client.records import JobPage, JobRecord, Operation
+from app.client.records import JobPage, JobRecord, Operation, Overview
 from app.client.resume import Following, StreamOptions
 from app.client.steps import Deliver, Open, Pause, Read, Run, Send, Step, Steps
 
@@ -106,6 +106,10 @@ class AsyncClient:
     async def operations(self) -> tuple[Operation, ...]:
         """As `Client.operations`."""
         return await self._call(self._calls.operations())
+
+    async def overview(self) -> Overview:
+        """As `Client.overview`."""
+        return await self._call(self._calls.overview())
 
     def list(
         self, *, page_size: int | None = None, **chosen: Unpack[JobFilter]

@@ -16,7 +16,16 @@ import httpx
 from app.client.answers import GATEWAY, NEVER_SENT, PASSING, refused, unreachable
 from app.client.errors import Busy, JobCancelled, JobFailed, NotFinished
 from app.client.patience import FIRST_PAUSE_S, Patience, Tries
-from app.client.records import JobPage, JobRecord, Operation, job_of, operations_of, page_of
+from app.client.records import (
+    JobPage,
+    JobRecord,
+    Operation,
+    Overview,
+    job_of,
+    operations_of,
+    overview_of,
+    page_of,
+)
 from app.client.steps import Deliver, Pause, Request, Send, Steps
 from app.jobs.encoding import encode_json
 from telemetry.names import State
@@ -156,6 +165,11 @@ class Calls:
         """What can be run."""
         request = self._request("GET", f"{API}/operations")
         return operations_of((yield from self._exchange(request, repeatable=True)).content)
+
+    def overview(self) -> Steps[Overview]:
+        """The server in numbers."""
+        request = self._request("GET", f"{API}/overview")
+        return overview_of((yield from self._exchange(request, repeatable=True)).content)
 
     def page(
         self, cursor: str | None, limit: int | None, **chosen: Unpack[JobFilter]

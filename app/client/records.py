@@ -1,4 +1,4 @@
-"""A job, a page of jobs and an operation as the server tells them, frozen and typed.
+"""A job, a page of jobs, an operation and the overview as the server tells them, frozen and typed.
 
 The field names are those of the HTTP contract; a test compares them with the server's own. Words
 such as `state` are plain texts, so that one which a newer server adds can be read; the known ones
@@ -98,6 +98,31 @@ class Operation(Wire, frozen=True, kw_only=True):
     generator: bool = False
 
 
+class Waiting(Part, frozen=True, kw_only=True):
+    """Queued jobs of one priority; `oldest_age_s` is how long the oldest has waited, in seconds."""
+
+    depth: int
+    oldest_age_s: float = 0.0
+
+
+class Overview(Wire, frozen=True, kw_only=True):
+    """The server in numbers at the time `at`.
+
+    `running` and `retrying` count jobs by operation, `queue` those that wait by priority, `states`
+    all that are kept; `slots` is how many may run at once, `streams` how many are open.
+    """
+
+    at: datetime
+    slots: int
+    running: dict[str, int] = msgspec.field(default_factory=dict)
+    retrying: dict[str, int] = msgspec.field(default_factory=dict)
+    queue: dict[str, Waiting] = msgspec.field(default_factory=dict)
+    deferred: int = 0
+    states: dict[str, int] = msgspec.field(default_factory=dict)
+    streams: int = 0
+    draining: bool = False
+
+
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
     """One page of jobs, newest first; `next` is the cursor of the next, None on the last.
 
@@ -126,6 +151,11 @@ def operations_of(content: bytes) -> tuple[Operation, ...]:
     """The operations in the body of an answer; raises `Unreadable`."""
     found = plain(content, _Operations, what="the list of operations").operations
     return tuple(decoded(Operation, bytes(each), what="an operation") for each in found)
+
+
+def overview_of(content: bytes) -> Overview:
+    """The overview in the body of an answer; raises `Unreadable`."""
+    return decoded(Overview, content, what="the overview")
 
 
 class _Page(msgspec.Struct):

@@ -14,7 +14,7 @@ from app.client.calls import API, Calls, Job, JobFilter, JobOptions, job_path
 from app.client.connection import SILENCE_S, TIMEOUT_S, Setup, built
 from app.client.events import Event
 from app.client.patience import Patience
-from app.client.records import JobPage, JobRecord, Operation
+from app.client.records import JobPage, JobRecord, Operation, Overview
 from app.client.resume import Following, StreamOptions
 from app.client.steps import Deliver, Open, Pause, Read, Run, Send, Step, Steps
 
@@ -149,6 +149,10 @@ class Client:
     def operations(self) -> tuple[Operation, ...]:
         """What can be run, by name."""
         return self._call(self._calls.operations())
+
+    def overview(self) -> Overview:
+        """The server in numbers: what waits, runs and is kept, and its slots and streams."""
+        return self._call(self._calls.overview())
 
     def list(
         self, *, page_size: int | None = None, **chosen: Unpack[JobFilter]

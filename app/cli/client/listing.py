@@ -49,6 +49,9 @@ def ls(
             "--tag", "-t", metavar="KEY[=VALUE]", help="Only with this tag; all must hold."
         ),
     ] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", help="Only where id, operation or tags hold this.")
+    ] = None,
     since: Annotated[
         float | None,
         typer.Option(parser=seconds, metavar="TIME", help="Only of the last 10m, 2h, 7d."),
@@ -69,6 +72,8 @@ def ls(
     chosen: JobFilter = {}
     if state:
         chosen["state"] = [each.value for each in state]
+    if text:
+        chosen["text"] = text
     if operation:
         chosen["operation"] = operation
     if tag:

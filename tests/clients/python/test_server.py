@@ -57,6 +57,18 @@ def test_a_job_is_submitted_followed_and_its_result_taken(client: Any) -> None:
     assert json.loads(record.raw)["id"] == job.id
 
 
+def test_the_overview_counts_what_runs(client: Any, waiting_job: Any) -> None:
+    until(lambda: client.get(waiting_job).state == "running")
+
+    seen = client.overview()
+
+    assert seen.running["gated"] == 1
+    assert set(seen.queue) == {"low", "normal", "high", "critical"}
+    assert seen.states["running"] >= 1
+    assert seen.slots > 0
+    assert not seen.draining
+
+
 def test_a_stream_is_live(client: Any, gate: Path) -> None:
     job = client.submit("gated", {"gate": str(gate)})
 

@@ -17,9 +17,19 @@ import app.client
 from app.client import AsyncClient, Client, JobFilter, JobOptions, JobRecord, Operation, Patience
 from app.client import events as ours
 from app.client.address import DEFAULT_SERVER, SERVER_VARIABLE, server_url
-from app.client.records import Attempt, AttemptError, Cancel, Failure, JobPage, Progress
+from app.client.records import (
+    Attempt,
+    AttemptError,
+    Cancel,
+    Failure,
+    JobPage,
+    Overview,
+    Progress,
+    Waiting,
+)
 from app.engine import states
 from app.http import jobs as http
+from app.http import overview as http_overview
 from app.http.operations import OperationDescription
 from app.jobs import record as theirs
 from app.jobs.job import submit
@@ -80,6 +90,8 @@ def test_it_loads_no_server() -> None:
         (Failure, theirs.FailureForm),
         (Cancel, theirs.CancelForm),
         (Operation, OperationDescription),
+        (Overview, http_overview.Overview),
+        (Waiting, http_overview.Waiting),
         (JobPage, http.JobPage),
     ],
 )
