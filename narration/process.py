@@ -12,7 +12,7 @@ import errno
 import os
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, cast
 
@@ -66,12 +66,18 @@ async def run_process(
     env: Mapping[str, str] | None = None,
     kill_grace_s: float = KILL_GRACE_S,
     drain_s: float = DRAIN_S,
+    stdin: int | None = asyncio.subprocess.DEVNULL,
+    started: Callable[[int], object] | None = None,
+    heard: Callable[[Kind, bytes], object] | None = None,
 ) -> int:
     """Run `program` to its end and give its exit code, negative for a signal.
 
     Each line of its stdout and stderr is narrated at once, by `actor` (the program's name by
     default); one in the plain form (`narration.plain`) is read back into a message. Lines are
     UTF-8, with what is not replaced; blank ones are left out. `env` replaces the environment.
+
+    It reads nothing, or `stdin`: a file descriptor, None for ours. `started` is told the number of
+    its process, which is that of its group; `heard` what it writes, as it comes: neither may raise.
 
     Raises FileNotFoundError where there is no such program or directory, and with `check=True`
     ProcessFailed where the exit code is not 0. If the caller is cancelled, the program and all
@@ -84,8 +90,10 @@ async def run_process(
     scope = current_scope()
     clock = scope.story.clock if scope else SystemClock()
     with clock.hold():  # real time passes in the child
-        child = _Child(scope, told_by)
-        await child.start(name, args, cwd=cwd, env=env)
+        child = _Child(scope, told_by, heard)
+        pid = await child.start(name, args, cwd=cwd, env=env, stdin=stdin)
+        if started is not None:
+            started(pid)
         returncode = await child.finish(kill_grace_s=kill_grace_s, drain_s=drain_s)
     if check and returncode != 0:
         raise ProcessFailed(os.path.basename(name), returncode)  # noqa: PTH119 - as above
@@ -110,9 +118,12 @@ class _Child:
     _transport: asyncio.SubprocessTransport
     _protocol: _Protocol
 
-    def __init__(self, scope: Scope | None, actor: str) -> None:
+    def __init__(
+        self, scope: Scope | None, actor: str, heard: Callable[[Kind, bytes], object] | None
+    ) -> None:
         self._scope = scope
         self._actor = actor
+        self._heard = heard
         self._place = place_of(trace.get_current_span()) if scope else NOWHERE
         self._readers: list[asyncio.Task[None]] = []
         self._told = 0  # lines of both streams
@@ -124,14 +135,16 @@ class _Child:
         *,
         cwd: str | os.PathLike[str] | None,
         env: Mapping[str, str] | None,
-    ) -> None:
+        stdin: int | None,
+    ) -> int:
+        """Start it; its process id."""
         loop = asyncio.get_running_loop()
         try:
             transport, protocol = await loop.subprocess_exec(
                 lambda: _Protocol(loop),
                 program,
                 *[os.fspath(arg) for arg in args],
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 cwd=cwd,
@@ -145,6 +158,7 @@ class _Child:
         for kind, stream in ((Kind.STDOUT, protocol.stdout), (Kind.STDERR, protocol.stderr)):
             reader = cast("asyncio.StreamReader", stream)  # both are pipes
             self._readers.append(loop.create_task(self._narrate(kind, reader)))
+        return transport.get_pid()
 
     async def finish(self, *, kill_grace_s: float, drain_s: float) -> int:
         exited = self._protocol.exited
@@ -200,6 +214,8 @@ class _Child:
         scope = self._scope
         lines = _Lines(_LINE_BYTES if scope is None else scope.story.max_message_bytes)
         while chunk := await stream.read(_CHUNK):
+            if self._heard is not None:
+                self._heard(kind, chunk)
             for line, size in lines.feed(chunk):
                 self._tell(kind, line, size)
                 self._told += 1

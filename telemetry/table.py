@@ -117,6 +117,8 @@ ATTRIBUTES: Final = _attributes(
         "Never emitted: an operation that discloses it shows third-party log texts in full.",
     ),
     (names.CODE_FUNCTION_NAME, "string", "Qualified name of the handler."),
+    (names.PROCESS_EXECUTABLE_NAME, "string", "The command that `narrator exec` runs."),
+    (names.PROCESS_EXIT_CODE, "int", "Its exit code; negative for the signal that killed it."),
     (names.MESSAGING_SYSTEM, "string", f"Always `{names.SCOPE}`."),
     (names.MESSAGING_OPERATION_NAME, "string", "Always `run`."),
     (names.MESSAGING_OPERATION_TYPE, "string", "Always `process`."),

@@ -115,6 +115,13 @@ COMMANDS: Final = (
         panel=CLIENT,
     ),
     Lazy(
+        name="exec",
+        module="app.cli.execute.command",
+        function="execute",
+        summary="Run a command as a narrated, traced job, without a server.",
+        panel=LOCAL,
+    ),
+    Lazy(
         name="serve",
         module="app.cli.serve",
         function="serve",

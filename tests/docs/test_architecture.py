@@ -33,6 +33,7 @@ ENVIRONMENT_READERS: Final = {
     "app/settings.py",
     "app/client/address.py",
     "app/cli/demo.py",
+    "app/cli/execute/run.py",
     "telemetry/otlp.py",
 }
 THREAD_STARTERS: Final = {

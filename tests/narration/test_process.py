@@ -14,6 +14,7 @@ import uvloop
 from narration.capture import Captured, capture
 from narration.plain import plain_line
 from narration.process import ProcessFailed, run_process
+from telemetry.names import Kind
 
 PATIENCE_S = 20.0
 """The longest that a test waits for something that is about to happen."""
@@ -276,3 +277,28 @@ def test_lines_belong_to_the_story_in_which_the_program_was_started() -> None:
         return first, second
 
     assert asyncio.run(main()) == (["first"], ["second"])
+
+
+def test_it_reads_what_it_is_given_and_is_heard_as_it_writes() -> None:
+    heard: list[tuple[Kind, bytes]] = []
+    pids: list[int] = []
+    reading, writing = os.pipe()
+    os.write(writing, b"given")
+    os.close(writing)
+
+    async def main() -> None:
+        await _shell(
+            r"printf 'a\n\nno end'; cat >&2; echo $$",
+            stdin=reading,
+            started=pids.append,
+            heard=lambda kind, data: heard.append((kind, data)),
+        )
+
+    with capture() as captured:
+        asyncio.run(main())
+    os.close(reading)
+
+    said = b"".join(data for kind, data in heard if kind is Kind.STDOUT)
+    assert said == b"a\n\nno end%d\n" % pids[0]
+    assert b"".join(data for kind, data in heard if kind is Kind.STDERR) == b"given"
+    assert "given" in captured.texts

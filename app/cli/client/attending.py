@@ -36,7 +36,7 @@ async def attended(
     *,
     signals: Mapping[signal.Signals, Handler],
     key: Callable[[str], object],
-    keyboard: Keyboard | None = None,
+    keyboard: Keyboard,
 ) -> AsyncIterator[None]:
     """Draw `shown` again and again, hand over keys and `signals`, until the block ends.
 
@@ -44,7 +44,6 @@ async def attended(
     of ours raises (a pipe that is closed) ends the block with it.
     """
     loop = asyncio.get_running_loop()
-    keyboard = keyboard or Keyboard()
     before = {each: signal.getsignal(each) for each in signals}
     with keyboard.listening():
         frames = loop.create_task(_draw(shown))

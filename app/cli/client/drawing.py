@@ -112,7 +112,7 @@ def draw_end(picture: Picture, view: View) -> list[Text]:
     if picture.progress is not None:
         rows.append(_progress(picture, view))
     lines = [fitted(each, view.width) for each in rows]
-    lines += wrapped(_outcome(picture, view), view.width)
+    lines += wrapped(outcome(picture, view.now), view.width)
     end = picture.end
     if end is not None and end.state == State.FAILED:
         lines += [fitted(each, view.width) for each in _trace(picture.trace, view)]
@@ -126,6 +126,11 @@ def draw_end(picture: Picture, view: View) -> list[Text]:
 def state_style(state: str) -> str:
     """The colour of a state."""
     return _STATES.get(state, "")
+
+
+def level_style(level: str) -> str:
+    """The colour of a level of narration."""
+    return _LEVELS.get(level, "")
 
 
 def fitted(text: Text, width: int) -> Text:
@@ -144,6 +149,31 @@ def wrapped(text: Text, width: int, *, most: int = 10) -> list[Text]:
     for line in lines:
         line.rstrip()
     return lines[:most]
+
+
+def running(what: str, seconds: float, width: int) -> Text:
+    """One line for `what` runs, and for how long."""
+    turn = SPINNER[int(seconds * TURNS) % len(SPINNER)]
+    return _row(Text.assemble((turn, "cyan"), f" {what}"), _lasting(seconds), width)
+
+
+def outcome(picture: Picture, now: float) -> Text:
+    """How it ended, in a line."""
+    end = picture.end
+    if end is None:
+        return Text()
+    took = short(picture.took(now))
+    tries = len(picture.attempts)
+    times = f" on attempt {tries}" if tries > 1 else ""
+    if end.state == State.COMPLETED:
+        return Text(f"{DONE} completed{times} in {took}", "bold green")
+    if end.state == State.CANCELLED:
+        return Text(f"{BROKEN} cancelled{times} after {took}", "bold yellow")
+    text = Text(f"{BROKEN} failed ({end.reason}){times} after {took}", "bold red")
+    if end.failure is not None:
+        kind = "" if end.failure.type == end.reason else f"{end.failure.type}: "
+        text.append(f": {clean(kind + end.failure.message)}", "red")
+    return text
 
 
 def pretty(value: Any) -> list[str]:
@@ -226,8 +256,7 @@ def _step_row(step: Step, view: View, depth: int) -> Row:
     if step.said:
         left.append(f"  {_one_line(step.said)}", "red")
     took = step.took(view.now)
-    time = f"{took:.1f}s" if step.running and took < 1 else short(took)  # no flicker of units
-    row = _row(left, time, view.width)
+    row = _row(left, _lasting(took) if step.running else short(took), view.width)
     return Row(row, _NEEDED if step.running or step.failed else _FINISHED)
 
 
@@ -242,7 +271,7 @@ def _said(line: Line, picture: Picture, step: Step, depth: int) -> Text:
     text = Text.assemble("  " * depth, ("│ ", "dim"))
     if line.actor not in {"", picture.operation, step.actor}:
         text.append(f"{clean(line.actor)}  ", "blue")
-    text.append(_one_line(line.text), _LEVELS.get(line.level, ""))
+    text.append(_one_line(line.text), level_style(line.level))
     return text
 
 
@@ -277,24 +306,6 @@ def _progress(picture: Picture, view: View) -> Text:
     return text
 
 
-def _outcome(picture: Picture, view: View) -> Text:
-    end = picture.end
-    if end is None:
-        return Text()
-    took = short(picture.took(view.now))
-    tries = len(picture.attempts)
-    times = f" on attempt {tries}" if tries > 1 else ""
-    if end.state == State.COMPLETED:
-        return Text(f"{DONE} completed{times} in {took}", "bold green")
-    if end.state == State.CANCELLED:
-        return Text(f"{BROKEN} cancelled{times} after {took}", "bold yellow")
-    text = Text(f"{BROKEN} failed ({end.reason}){times} after {took}", "bold red")
-    if end.failure is not None:
-        kind = "" if end.failure.type == end.reason else f"{end.failure.type}: "
-        text.append(f": {clean(kind + end.failure.message)}", "red")
-    return text
-
-
 def _trouble(trouble: Trouble | None, view: View) -> list[Text]:
     if trouble is None:
         return [Text("no error so far", "dim")]
@@ -313,6 +324,11 @@ def _row(left: Text, right: str, width: int) -> Text:
     room = width - cell_len(right) - 1
     left = fitted(left, room)
     return left + Text(" " * (room - left.cell_len + 1)) + Text(right, "dim")
+
+
+def _lasting(seconds: float) -> str:
+    """A duration that grows, so that its unit does not flicker."""
+    return f"{seconds:.1f}s" if seconds < 1 else short(seconds)
 
 
 def _one_line(text: str) -> str:

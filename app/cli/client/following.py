@@ -18,6 +18,7 @@ from app.cli.client.display import (
     progress_of,
 )
 from app.cli.client.drawing import SHORT_ID
+from app.cli.client.keys import Keyboard
 from app.cli.client.picture import Picture
 from app.cli.client.reach import address_of, exit_code
 from app.cli.failure import INTERRUPTED
@@ -101,7 +102,9 @@ class _Following:
                 signal.SIGHUP: lambda: self._leave(128 + signal.SIGHUP),
             }
             try:
-                async with attended(self._display, signals=handlers, key=self._key):
+                async with attended(
+                    self._display, signals=handlers, key=self._key, keyboard=Keyboard()
+                ):
                     await asyncio.wait({reading, self._left}, return_when=asyncio.FIRST_COMPLETED)
                     if not reading.done():
                         reading.cancel()

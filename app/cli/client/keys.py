@@ -8,7 +8,7 @@ import os
 import sys
 import termios
 from collections.abc import Iterator
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 ESCAPE: Final = "\x1b"
 _ARROWS: Final = {
@@ -27,14 +27,17 @@ _NAMES: Final = {"\r": "enter", "\n": "enter", "\x7f": "backspace", "\x08": "bac
 
 
 class Keyboard:
-    """The terminal `file`, or none: then no key ever comes, and nothing is changed."""
+    """Our standard input, where that is a terminal; else, or where it is `off`, no key ever comes.
 
-    def __init__(self, file: TextIO | None = None) -> None:
-        file = file or sys.stdin
+    Then nothing is changed.
+    """
+
+    def __init__(self, *, off: bool = False) -> None:
         self._fd: int | None = None
         self._before: list[Any] = []
         with contextlib.suppress(OSError, ValueError):  # closed, or not a file at all
-            self._fd = file.fileno() if file.isatty() else None
+            if not off and sys.stdin.isatty():
+                self._fd = sys.stdin.fileno()
 
     @property
     def fd(self) -> int | None:

@@ -5,7 +5,6 @@ It knows no single command and draws nothing.
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -14,6 +13,7 @@ from urllib.parse import urljoin
 
 import typer
 
+from app.cli.client.output import discard_output
 from app.cli.failure import FAILED, INTERRUPTED, REFUSED, TIMED_OUT, USAGE, fail
 from app.client import (
     Client,
@@ -74,8 +74,7 @@ def told_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        # The interpreter would complain once more when it flushes stdout at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         raise typer.Exit(BROKEN_PIPE) from None
 
 

@@ -117,7 +117,7 @@ class _Top:
                 loop.create_task(self._follow(client)),
             ]
             try:
-                async with attended(self, signals=handlers, key=self._key):
+                async with attended(self, signals=handlers, key=self._key, keyboard=Keyboard()):
                     await asyncio.wait({self._left, *asking}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for task in asking:

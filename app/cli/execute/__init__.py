@@ -1,0 +1,1 @@
+"""`narrator exec`: a local command as a narrated, traced job, without a server."""
