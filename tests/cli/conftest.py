@@ -12,7 +12,7 @@ from tests.clients.server import ServerProcess, serving
 OPERATIONS = Path(__file__).with_name("operations.py")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no child of ours is left for tests that count them
 def studio() -> Iterator[ServerProcess]:
     """A server with the operations of `operations.py`."""
     with serving([OPERATIONS], concurrency=8) as started:

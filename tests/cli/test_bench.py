@@ -268,7 +268,7 @@ def read_until(end: int, text: str) -> str:
         (["bench_jobs.py"], "has 2 operations; name one: bench_jobs.py:one, bench_jobs.py:two"),
         (["bench_jobs.py:one", "number=many"], "number: Input should be a valid integer"),
         (["bench_jobs.py:one"], "number: is required"),
-        (["bench_jobs.py:one", "other=1"], "other: there is no such parameter"),
+        (["bench_jobs.py:one", "other=1"], "other: is no param of this operation"),
         (["bench_jobs.py:one", "number:=x"], "number: 'x' is not JSON"),
         (["bench_jobs.py:one", "number"], "'number' is no param: write key=value"),
         (["bench_jobs.py:one", "number=1", "number=2"], "number: is given twice"),

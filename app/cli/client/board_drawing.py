@@ -5,7 +5,7 @@ from typing import Final
 from rich.text import Text
 
 from app.cli.client.board import RATE_S, Board
-from app.cli.client.drawing import SHORT_ID, fitted, state_style
+from app.cli.client.lines import SHORT_ID, fitted, state_style
 from app.cli.client.table import Column, table
 from app.cli.story_printer import bar, clean
 from app.cli.units import age, number, rate, short

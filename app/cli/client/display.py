@@ -10,7 +10,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Final, Protocol, TextIO
 
-from app.cli.client.drawing import Detail, View, draw, draw_end, pretty
+from app.cli.client.drawing import Detail, View, draw, draw_end
+from app.cli.client.lines import pretty
 from app.cli.client.picture import Picture
 from app.cli.client.screen import Screen
 from app.cli.story_printer import StoryPrinter
@@ -20,6 +21,7 @@ from telemetry.clock import Clock, SystemClock
 UNWRAPPED: Final = 1_000_000
 """Columns of a plain line that no terminal shows: programs want it whole."""
 KEYS: Final = "d more  s less  e first error  q detach  Ctrl-C twice cancels"
+NO_KEYS: Final = "Ctrl-C detaches, twice cancels"
 
 
 class Progress(StrEnum):

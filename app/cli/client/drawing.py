@@ -4,48 +4,37 @@ Steps that run are shown with what they said last; finished ones are one line, a
 counted. It neither writes nor knows how the lines get to the terminal.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final
 
-from rich.cells import cell_len
 from rich.text import Text
 
+from app.cli.client.lines import (
+    BROKEN,
+    DONE,
+    SHORT_ID,
+    fitted,
+    lasting,
+    level_style,
+    one_line,
+    pretty,
+    row,
+    state_style,
+    turn,
+    wrapped,
+)
 from app.cli.client.picture import Line, Picture, Step, Trouble
 from app.cli.story_printer import bar, clean
 from app.cli.units import number, rate, short
-from telemetry.names import Level, State
+from telemetry.names import State
 
-DONE: Final = "✓"
-BROKEN: Final = "✗"
 CUT: Final = "■"
 WAITING: Final = "↻"
-SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-TURNS: Final = 10
-"""Steps of the spinner in a second."""
-SHORT_ID: Final = 8
 RECENT: Final = 6
 """Finished steps beside each other that are shown; earlier ones are counted."""
-RESULT_LINES: Final = 20
 TRACE_LINES: Final = 8
-
-_LEVELS: Final = {
-    Level.WARN.label: "yellow",
-    Level.ERROR.label: "red",
-    Level.FATAL.label: "bold red",
-    Level.DEBUG.label: "dim",
-    Level.TRACE.label: "dim",
-}
-_STATES: Final = {
-    State.RUNNING.value: "cyan",
-    State.COMPLETED.value: "green",
-    State.FAILED.value: "red",
-    State.CANCELLED.value: "yellow",
-    State.CANCELLING.value: "yellow",
-    State.RETRYING.value: "yellow",
-}
 
 
 class Detail(IntEnum):
@@ -123,40 +112,6 @@ def draw_end(picture: Picture, view: View) -> list[Text]:
     return lines
 
 
-def state_style(state: str) -> str:
-    """The colour of a state."""
-    return _STATES.get(state, "")
-
-
-def level_style(level: str) -> str:
-    """The colour of a level of narration."""
-    return _LEVELS.get(level, "")
-
-
-def fitted(text: Text, width: int) -> Text:
-    """`text` in one line of at most `width` columns."""
-    text = text.copy()
-    text.truncate(width, overflow="ellipsis")
-    text.rstrip()
-    return text
-
-
-def wrapped(text: Text, width: int, *, most: int = 10) -> list[Text]:
-    """`text` in lines of at most `width` columns, `most` of them."""
-    from rich.console import Console  # noqa: PLC0415 — wrapping needs one, and only the end wraps
-
-    lines = list(text.wrap(Console(width=width), width))
-    for line in lines:
-        line.rstrip()
-    return lines[:most]
-
-
-def running(what: str, seconds: float, width: int) -> Text:
-    """One line for `what` runs, and for how long."""
-    turn = SPINNER[int(seconds * TURNS) % len(SPINNER)]
-    return _row(Text.assemble((turn, "cyan"), f" {what}"), _lasting(seconds), width)
-
-
 def outcome(picture: Picture, now: float) -> Text:
     """How it ended, in a line."""
     end = picture.end
@@ -176,19 +131,6 @@ def outcome(picture: Picture, now: float) -> Text:
     return text
 
 
-def pretty(value: Any) -> list[str]:
-    """JSON in as many lines as fit a screen; what is left out is said."""
-    whole = json.dumps(value, ensure_ascii=False)
-    if isinstance(value, str) or len(whole) <= 78:  # noqa: PLR2004 — a line
-        lines = clean(value if isinstance(value, str) else whole).splitlines()
-    else:
-        lines = clean(json.dumps(value, indent=2, ensure_ascii=False)).splitlines()
-    if len(lines) > RESULT_LINES:
-        left = len(lines) - RESULT_LINES
-        lines = [*lines[:RESULT_LINES], f"… {left} more lines: narrator show --json has all"]
-    return lines
-
-
 # --- parts ----------------------------------------------------------------------------------------
 
 
@@ -205,7 +147,7 @@ def _heading(picture: Picture, view: View) -> Text:
         head.append(f"  attempt {len(picture.attempts)}{most}", "dim")
     if picture.gaps:
         head.append("  part of the story is missing", "yellow")
-    return _row(head, short(picture.took(view.now)), view.width)
+    return row(head, short(picture.took(view.now)), view.width)
 
 
 def _attempts(picture: Picture, view: View) -> list[Row]:
@@ -246,7 +188,7 @@ def _step_row(step: Step, view: View, depth: int) -> Row:
     if step.cut:
         mark = (CUT, "yellow")
     elif step.running:
-        mark = (SPINNER[int(view.now * TURNS) % len(SPINNER)], "cyan")
+        mark = (turn(view.now), "cyan")
     else:
         mark = (BROKEN, "red") if step.failed else (DONE, "green")
     left = Text.assemble("  " * depth, mark, " ", (clean(step.name), "" if step.running else "dim"))
@@ -254,10 +196,10 @@ def _step_row(step: Step, view: View, depth: int) -> Row:
     if under and not step.running and not step.failed and view.detail is not Detail.ALL:
         left.append(f"  {under} {'step' if under == 1 else 'steps'}", "dim")
     if step.said:
-        left.append(f"  {_one_line(step.said)}", "red")
+        left.append(f"  {one_line(step.said)}", "red")
     took = step.took(view.now)
-    row = _row(left, _lasting(took) if step.running else short(took), view.width)
-    return Row(row, _NEEDED if step.running or step.failed else _FINISHED)
+    drawn = row(left, lasting(took) if step.running else short(took), view.width)
+    return Row(drawn, _NEEDED if step.running or step.failed else _FINISHED)
 
 
 def _lines(step: Step, picture: Picture, view: View, depth: int) -> list[Row]:
@@ -271,15 +213,15 @@ def _said(line: Line, picture: Picture, step: Step, depth: int) -> Text:
     text = Text.assemble("  " * depth, ("│ ", "dim"))
     if line.actor not in {"", picture.operation, step.actor}:
         text.append(f"{clean(line.actor)}  ", "blue")
-    text.append(_one_line(line.text), level_style(line.level))
+    text.append(one_line(line.text), level_style(line.level))
     return text
 
 
 def _waiting(picture: Picture, view: View) -> list[Row]:
     if picture.state == State.RETRYING and picture.next_retry is not None:
         left = max(0.0, picture.next_retry - view.now)
-        row = Text.assemble((WAITING, "yellow"), f" attempt {len(picture.attempts) + 1}")
-        return [Row(_row(row, f"in {short(left)}", view.width), _NEEDED)]
+        said = Text.assemble((WAITING, "yellow"), f" attempt {len(picture.attempts) + 1}")
+        return [Row(row(said, f"in {short(left)}", view.width), _NEEDED)]
     return []
 
 
@@ -296,7 +238,7 @@ def _progress(picture: Picture, view: View) -> Text:
         amount += f"/{number(told.total)}"
     text.append(amount)
     if told.text:
-        text.append(f" {_one_line(told.text)}")
+        text.append(f" {one_line(told.text)}")
     if picture.end is None:
         speed, left = picture.rate(), picture.left(view.now)
         if speed is not None:
@@ -309,7 +251,7 @@ def _progress(picture: Picture, view: View) -> Text:
 def _trouble(trouble: Trouble | None, view: View) -> list[Text]:
     if trouble is None:
         return [Text("no error so far", "dim")]
-    head = Text.assemble(("first error  ", "bold red"), (_one_line(trouble.text), "red"))
+    head = Text.assemble(("first error  ", "bold red"), (one_line(trouble.text), "red"))
     return [head, *_trace(trouble.trace, view)]
 
 
@@ -319,34 +261,18 @@ def _trace(trace: str, view: View) -> list[Text]:
     return [Text(f"  {each}", "dim") for each in shown]
 
 
-def _row(left: Text, right: str, width: int) -> Text:
-    """`left`, and `right` at the right edge; `left` gives way."""
-    room = width - cell_len(right) - 1
-    left = fitted(left, room)
-    return left + Text(" " * (room - left.cell_len + 1)) + Text(right, "dim")
-
-
-def _lasting(seconds: float) -> str:
-    """A duration that grows, so that its unit does not flicker."""
-    return f"{seconds:.1f}s" if seconds < 1 else short(seconds)
-
-
-def _one_line(text: str) -> str:
-    return clean(" ".join(text.split("\n")))
-
-
 def _within(rows: list[Row], height: int | None) -> Iterable[Text]:
     """As many of `rows` as fit: what is finished goes first, then what was said, from the top."""
     if height is None or len(rows) <= height:
-        return [row.text for row in rows]
+        return [each.text for each in rows]
     surplus = len(rows) - max(height - 1, 1)
     dropped: set[int] = set()
     for weight in (_FINISHED, _SAID, _NEEDED):
-        for index, row in enumerate(rows[:-1]):
+        for index, each in enumerate(rows[:-1]):
             if len(dropped) == surplus:
                 break
-            if index and row.weight == weight and index not in dropped:
+            if index and each.weight == weight and index not in dropped:
                 dropped.add(index)
-    kept = [row.text for index, row in enumerate(rows) if index not in dropped]
+    kept = [each.text for index, each in enumerate(rows) if index not in dropped]
     kept.insert(1, Text(f"… {len(dropped)} more lines", "dim"))
     return kept[:height]

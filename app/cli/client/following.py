@@ -10,6 +10,8 @@ from typing import Final
 
 from app.cli.client.attending import attended
 from app.cli.client.display import (
+    KEYS,
+    NO_KEYS,
     Display,
     DrawnDisplay,
     JsonDisplay,
@@ -17,8 +19,8 @@ from app.cli.client.display import (
     display_for,
     progress_of,
 )
-from app.cli.client.drawing import SHORT_ID
 from app.cli.client.keys import Keyboard
+from app.cli.client.lines import SHORT_ID
 from app.cli.client.picture import Picture
 from app.cli.client.reach import address_of, exit_code
 from app.cli.failure import INTERRUPTED
@@ -71,6 +73,7 @@ def follow(
             job.id, job.operation, flowing=operation is not None and operation.generator
         ),
         link=address_of(server, job),
+        keys=NO_KEYS if Keyboard().fd is None else KEYS,
         again=f"again: narrator retry {job.id[:SHORT_ID]}",
     )
     return asyncio.run(_Following(server, job, display, mode).run())

@@ -38,6 +38,8 @@ class Keyboard:
         with contextlib.suppress(OSError, ValueError):  # closed, or not a file at all
             if not off and sys.stdin.isatty():
                 self._fd = sys.stdin.fileno()
+        if not self._foreground():
+            self._fd = None
 
     @property
     def fd(self) -> int | None:
@@ -55,31 +57,41 @@ class Keyboard:
         try:
             yield
         finally:
-            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+            self._restore()
 
     @contextlib.contextmanager
     def given_back(self) -> Iterator[None]:
         """The terminal is as it was before, until the block ends."""
-        if self._fd is None:
-            yield
-            return
-        termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+        self._restore()
         try:
             yield
         finally:
             self._set()
 
-    def _set(self) -> None:
+    def _foreground(self) -> bool:
+        """Whether the terminal is ours: a process in the background that sets it is stopped."""
         if self._fd is None:
+            return False
+        try:
+            return os.tcgetpgrp(self._fd) == os.getpgrp()
+        except OSError:  # it is not the one that controls us: nobody stops us for it
+            return True
+
+    def _set(self) -> None:
+        if self._fd is None or not self._foreground():
             return
         changed = termios.tcgetattr(self._fd)
         changed[3] &= ~(termios.ICANON | termios.ECHO)
         changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
         termios.tcsetattr(self._fd, termios.TCSADRAIN, changed)
 
+    def _restore(self) -> None:
+        if self._fd is not None and self._foreground():
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+
     def read(self) -> list[str]:
         """The keys that have been pressed, by name or as the character they make."""
-        if self._fd is None:
+        if self._fd is None or not self._foreground():
             return []
         return names_of(os.read(self._fd, 1024).decode(errors="ignore"))
 

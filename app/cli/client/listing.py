@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from app.cli.client.completion import operation_names
-from app.cli.client.drawing import SHORT_ID, state_style
+from app.cli.client.lines import SHORT_ID, state_style
 from app.cli.client.output import print_lines, width
 from app.cli.client.reach import Server, reached
 from app.cli.client.submit import seconds

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from app.cli.client.completion import operation_names
+from app.cli.client.lines import wrapped
 from app.cli.client.output import print_lines, width
 from app.cli.client.reach import AsJson, Server, print_json, reached
 from app.cli.client.show import WIDE
@@ -85,9 +86,8 @@ def help_of(operation: Operation, *, columns: int | None) -> list[Text]:
         ]
         for name, part in _properties(operation)
     ]
-    lines = [
-        Text.assemble("narrator run ", (clean(operation.name), "bold"), f" {_usage(operation)}")
-    ]
+    usage = Text.assemble("narrator run ", (clean(operation.name), "bold"), f" {_usage(operation)}")
+    lines = wrapped(usage, columns or WIDE)
     lines += [Text(), *(Text(each) for each in clean(operation.description).splitlines())]
     if rows:
         heads = (

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from app.cli.client.completion import job_ids
-from app.cli.client.drawing import fitted, pretty, state_style, wrapped
+from app.cli.client.lines import fitted, pretty, state_style, wrapped
 from app.cli.client.listing import took
 from app.cli.client.output import print_lines, width
 from app.cli.client.reach import AsJson, Server, address_of, job_named, print_json, reached

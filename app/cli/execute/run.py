@@ -76,6 +76,7 @@ class _Execution:
         self._next = 1  # the sequence that is shown next
         self._pid: int | None = None
         self._sent: list[signal.Signals] = []
+        self._stopping = False  # Ctrl-Z came before we knew the command's number
         self._read = True  # somebody reads our output
 
     async def run(self) -> int:
@@ -182,8 +183,10 @@ class _Execution:
 
     def _started(self, pid: int) -> None:
         self._pid = pid
-        for each in self._sent:  # those that came before there was a process
+        for each in self._sent:  # those that came before we knew its number
             self._signal(each)
+        if self._stopping:
+            self._stop()
 
     def _pass_on(self, number: signal.Signals) -> None:
         self._sent.append(number)
@@ -196,6 +199,9 @@ class _Execution:
 
     def _stop(self) -> None:
         """Ctrl-Z: stop the command and us, and go on together."""
+        self._stopping = self._pid is None
+        if self._stopping:
+            return
         self._signal(signal.SIGSTOP)  # SIGTSTP does nothing to a group that no shell knows
         os.kill(os.getpid(), signal.SIGSTOP)
         self._signal(signal.SIGCONT)

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 from rich.text import Text
 
 from app.cli.client.display import JsonDisplay, PlainDisplay, Progress
-from app.cli.client.drawing import BROKEN, DONE, fitted, level_style, running
+from app.cli.client.lines import BROKEN, DONE, fitted, level_style, running
 from app.cli.client.screen import Screen
 from app.cli.story_printer import StoryPrinter, clean
 from app.cli.units import short
