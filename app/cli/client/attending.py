@@ -40,8 +40,8 @@ async def attended(
 ) -> AsyncIterator[None]:
     """Draw `shown` again and again, hand over keys and `signals`, until the block ends.
 
-    Ctrl-Z gives the terminal back before it stops us, and takes it again afterwards. What a task
-    of ours raises (a pipe that is closed) ends the block with it.
+    Ctrl-Z gives the terminal back before it stops us, and takes it again afterwards, where the
+    keys are ours; else the terminal was never taken.
     """
     loop = asyncio.get_running_loop()
     before = {each: signal.getsignal(each) for each in signals}
