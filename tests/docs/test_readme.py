@@ -257,6 +257,32 @@ def test_the_program_prints_the_story_and_the_result(folder: Path) -> None:
     assert "forest.mp4" in said
 
 
+def test_the_commands_say_what_the_readme_shows(folder: Path) -> None:
+    refused, listed = block("console", "narrator run render frames=three").split("\n\n")
+
+    def narrator(*arguments: str, server: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "app.cli.main", *arguments],
+            cwd=folder,
+            env={**environment(), "NARRATOR_SERVER": server},
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+
+    with serving([folder / "jobs.py"], cwd=folder) as server:
+        ran = narrator("run", "render", "scene=forest", "frames=3", server=server.url)
+        wrong = narrator("run", "render", "frames=three", server=server.url)
+        table = narrator("ls", server=server.url)
+        command = narrator("exec", "--", "sh", "-c", "echo out; exit 3", server=server.url)
+
+    assert (ran.returncode, "Loading forest" in ran.stdout) == (0, True)
+    assert (wrong.returncode, wrong.stderr) == (2, refused.partition("\n")[2] + "\n")
+    assert table.stdout.splitlines()[0].split() == listed.splitlines()[1].split()
+    assert (command.returncode, command.stdout) == (3, "out\n")
+
+
 def test_the_first_operation_has_a_schema_another_voice_and_a_refusal_that_names_the_field(
     folder: Path,
 ) -> None:
