@@ -45,7 +45,7 @@ def _descriptors() -> int:
 
 
 def _children() -> set[int]:
-    """This process's own; servers of other tests may be among them."""
+    """All that this process has started; servers of other tests may be among them."""
     return set(descendants(os.getpid()))
 
 
