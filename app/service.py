@@ -231,6 +231,7 @@ class Narrator:
             operations=self._operations,
             narration=narration,
             new_id=new_job_id,
+            real_time=isinstance(self.clock, SystemClock),
         )
         engine.start()
         return engine

@@ -195,6 +195,13 @@ class Settings(BaseSettings):
         ge=0.05,  # less than a stop takes that is obeyed at once
         le=3600,
     )
+    blocked_loop_s: float = _setting(
+        0.5,
+        "seconds",
+        "How late the event loop may be before what keeps it is logged, counted and narrated.",
+        ge=0.05,
+        le=3600,
+    )
     unwatched_grace_s: float = _setting(
         10.0,
         "seconds",

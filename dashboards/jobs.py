@@ -256,6 +256,21 @@ _ABANDONED: Final = Panel(
     series_links=_OF_SERIES,
 )
 
+_BLOCKING: Final = Panel(
+    id=17,
+    title="Blockings of the event loop",
+    unit=PER_SECOND,
+    queries=each(rate(MetricName.LOOP_BLOCKED, Label.OPERATION), Label.OPERATION),
+    alert="NarratorLoopBlocked",
+    meaning="How often a second the event loop stood still for longer than "
+    "NARRATOR_BLOCKED_LOOP_S, by the operation whose code it stood in; without a name where it "
+    "was none's.",
+    bad="anything but 0: nothing moves meanwhile, in no job.",
+    then="read the warning in the server's log, or `loop_blocked` in the job's story: both have "
+    "the stack. Make that handler `def`, which runs in a thread of its own.",
+    links=(to_jobs("state=running"), to_traces()),
+)
+
 JOBS: Final = Board(
     uid="narrator-jobs",
     title="Narrator: Jobs",
@@ -267,5 +282,6 @@ JOBS: Final = Board(
         Row(title="Outcomes", panels=(_OUTCOMES, _FAILURES, _ATTEMPTS)),
         Row(title="Trouble", panels=(_RETRIES, _TIMEOUTS, _REFUSED)),
         Row(title="Stopping", panels=(_CANCELLATIONS, _STOPPING, _ABANDONED)),
+        Row(title="In the way of others", panels=(_BLOCKING,)),
     ),
 )

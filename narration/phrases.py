@@ -112,6 +112,19 @@ PHRASES: Final[Mapping[Moment, Phrase]] = {
         cute="Someone ({cancel_origin}) gently asks us to stop ✋",
         story="“Stop,” came the word, by way of {cancel_origin}, while the job was {state}.",
     ),
+    Moment.LOOP_BLOCKED: Phrase(
+        level=Level.WARN,
+        attributes=(
+            names.JOB_OPERATION,
+            names.JOB_ATTEMPT,
+            names.JOB_BLOCKED_S,
+            names.CODE_FUNCTION_NAME,
+            names.CODE_STACKTRACE,
+        ),
+        human="{operation} holds up the whole server for {blocked_s}, in {code_function_name}",
+        cute="{operation} hogs the only road for {blocked_s}, in {code_function_name} 🐘",
+        story="“Make way!” cried all for {blocked_s}; {operation} sat in {code_function_name}.",
+    ),
     Moment.ABANDONED: Phrase(
         level=Level.ERROR,
         attributes=(names.JOB_OPERATION, names.JOB_ATTEMPT),

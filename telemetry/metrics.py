@@ -163,6 +163,7 @@ class Metrics:
         self._replayed = self._counter(MetricName.MESSAGES_REPLAYED)
         self._gaps = _Children(self._counter(MetricName.GAPS))
         self._slow_readers = self._counter(MetricName.SLOW_READERS)
+        self._loop_blocked = _Children(self._counter(MetricName.LOOP_BLOCKED))
         self._loop_lag = self._histogram(MetricName.LOOP_LAG)
         self._http = _Children(self._histogram(MetricName.HTTP_ANSWER))
         self.spans_exported = ExportMetrics(
@@ -179,6 +180,7 @@ class Metrics:
             last_success=self._gauge(MetricName.LOGS_EXPORT_LAST_SUCCESS),
             clock=self._clock,
         )
+        _ = self._loop_blocked[""]
         for reason in DropReason:
             _ = self._dropped[reason]
         for gap in GapReason:
@@ -222,6 +224,7 @@ class Metrics:
             for state in TERMINAL - {State.FAILED}:
                 _ = self._finished[operation, state, ""]
             _ = self._abandoned[operation]
+            _ = self._loop_blocked[operation]
 
     # --- jobs -------------------------------------------------------------------------------------
 
@@ -284,6 +287,10 @@ class Metrics:
     def abandoned(self, operation: str) -> None:
         """A handler would not stop within the grace."""
         self._abandoned[operation].inc()
+
+    def loop_blocked(self, operation: str) -> None:
+        """The event loop stood still in the code of `operation`; empty where it was none's."""
+        self._loop_blocked[operation].inc()
 
     def loop_lag(self, seconds: float) -> None:
         """The event loop ran a timer `seconds` late."""

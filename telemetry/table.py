@@ -91,6 +91,11 @@ ATTRIBUTES: Final = _attributes(
     (names.JOB_TIMEOUT_S, "double", "That limit, in seconds."),
     (names.JOB_CANCEL_ORIGIN, "string", "Who asked to cancel: `client`, `shutdown`, `unwatched`."),
     (names.JOB_CANCEL_ABANDONED, "bool", "True if the handler would not stop within the grace."),
+    (
+        names.JOB_BLOCKED_S,
+        "double",
+        "For how long the event loop had been late, in seconds, when it ran again.",
+    ),
     (names.JOB_QUEUE_POSITION, "int", "Jobs ahead in the queue; 0 is next."),
     (names.JOB_RETRY_OF, "string", "Id of the job that this one repeats."),
     (names.JOB_CONCURRENCY_KEY, "string", "Jobs that share it run one at a time by default."),
@@ -116,7 +121,16 @@ ATTRIBUTES: Final = _attributes(
         "string",
         "Never emitted: an operation that discloses it shows third-party log texts in full.",
     ),
-    (names.CODE_FUNCTION_NAME, "string", "Qualified name of the handler."),
+    (
+        names.CODE_FUNCTION_NAME,
+        "string",
+        "Qualified name of the handler; of a blocked loop, of the function that it stood in.",
+    ),
+    (
+        names.CODE_STACKTRACE,
+        "string",
+        "Where the event loop stood: a line for each call, the innermost last.",
+    ),
     (names.PROCESS_EXECUTABLE_NAME, "string", "The command that `narrator exec` runs."),
     (names.PROCESS_EXIT_CODE, "int", "Its exit code; negative for the signal that killed it."),
     (names.MESSAGING_SYSTEM, "string", f"Always `{names.SCOPE}`."),
@@ -245,6 +259,17 @@ EVENTS: Final = (
             Moment.CANCEL_REQUESTED,
             (names.JOB_CANCEL_ORIGIN, names.JOB_STATE),
             "Somebody asked to cancel the job, which was in this state.",
+        ),
+        (
+            Moment.LOOP_BLOCKED,
+            (
+                names.JOB_OPERATION,
+                names.JOB_ATTEMPT,
+                names.JOB_BLOCKED_S,
+                names.CODE_FUNCTION_NAME,
+                names.CODE_STACKTRACE,
+            ),
+            "The handler kept the event loop from running; told once it runs again.",
         ),
         (
             Moment.ABANDONED,
@@ -473,6 +498,14 @@ METRICS: Final = (
     ),
     _metric(MetricName.GAPS, _COUNTER, "gaps", (Label.REASON,), "Gaps that were told to a stream."),
     _metric(MetricName.SLOW_READERS, _COUNTER, "readers", (), "Readers that the log moved past."),
+    _metric(
+        MetricName.LOOP_BLOCKED,
+        _COUNTER,
+        "blockings",
+        (Label.OPERATION,),
+        "Times that the event loop stood still for longer than NARRATOR_BLOCKED_LOOP_S, by the "
+        "operation whose code it stood in; empty where it was none's.",
+    ),
     _metric(
         MetricName.LOOP_LAG,
         _HISTOGRAM,

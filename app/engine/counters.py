@@ -83,6 +83,10 @@ class JobCounters(Protocol):
         """A handler would not stop within the grace."""
         ...
 
+    def loop_blocked(self, operation: str) -> None:
+        """The event loop stood still in the code of `operation`; empty where it was none's."""
+        ...
+
     def loop_lag(self, seconds: float) -> None:
         """The event loop ran a timer `seconds` late."""
         ...
@@ -160,6 +164,9 @@ class Uncounted(NoNarrationCounters):
         """Nothing."""
 
     def abandoned(self, operation: str) -> None:
+        """Nothing."""
+
+    def loop_blocked(self, operation: str) -> None:
         """Nothing."""
 
     def loop_lag(self, seconds: float) -> None:

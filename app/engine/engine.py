@@ -11,12 +11,14 @@ from typing import Any, Final, NamedTuple
 
 from opentelemetry.context import Context
 
+from app.engine.blocking import Blocking
 from app.engine.core import Core
 from app.engine.entry import Entry, Kept, StopCause
 from app.engine.execution import Execution
 from app.engine.housekeeping import Housekeeping
 from app.engine.intake import Intake
 from app.engine.keeping import Keeping
+from app.engine.loop_watch import LoopWatch
 from app.engine.truth import EngineTruth
 from app.engine.waiting import Waiting
 from app.engine.watching import Watching
@@ -59,7 +61,10 @@ class Submitted(NamedTuple):
 
 
 class Engine:
-    """Runs jobs in memory, on one loop; made on that loop."""
+    """Runs jobs in memory, on one loop; made on that loop.
+
+    `real_time` says that the loop's time is the real one: only then can it be watched.
+    """
 
     def __init__(
         self,
@@ -68,6 +73,7 @@ class Engine:
         operations: Mapping[str, Operation],
         narration: Narration,
         new_id: Callable[[], str],
+        real_time: bool,
     ) -> None:
         settings = core.settings
         core.free_slots = settings.concurrency
@@ -102,6 +108,13 @@ class Engine:
             core.loop,
             metrics=core.metrics,
             tasks=(self._keeping.sweep, self._keeping.compaction.run),
+            watch=LoopWatch(
+                core.loop,
+                limit_s=settings.blocked_loop_s,
+                report=Blocking(core, self._operations).report,
+            )
+            if real_time
+            else None,
         )
         self._idle = asyncio.Event()
         self._truth = EngineTruth(core, self._keeping.retention, self._operations)

@@ -1,6 +1,6 @@
 """What goes on in the background: the lag of the event loop, and tasks that wait for time to pass.
 
-It does not know what the tasks are.
+It does not know what the tasks are, nor what becomes of a loop that stands still.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from app.engine.counters import JobCounters
+from app.engine.loop_watch import LoopWatch
 
 LAG_INTERVAL_S: Final = 0.25
 """Seconds between two measurements of the loop's lag."""
@@ -17,7 +18,7 @@ SWEEP_INTERVAL_S: Final = 1.0
 
 
 class Housekeeping:
-    """Two timers on the loop; no task, no thread."""
+    """Two timers on the loop, no task; and the beat of a thread that watches it, where one does."""
 
     def __init__(
         self,
@@ -25,19 +26,25 @@ class Housekeeping:
         *,
         metrics: JobCounters,
         tasks: Iterable[Callable[[], None]],
+        watch: LoopWatch | None,
     ) -> None:
         self._loop = loop
         self._metrics = metrics
         self._tasks = tuple(tasks)
+        self._watch = watch
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def start(self) -> None:
         """Begin; `stop` ends it."""
         self._arm_lag()
         self._arm_sweep()
+        if self._watch is not None:
+            self._watch.start(LAG_INTERVAL_S)
 
     def stop(self) -> None:
-        """Cancel both timers."""
+        """Cancel both timers, and watch no more."""
+        if self._watch is not None:
+            self._watch.stop()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -49,6 +56,8 @@ class Housekeeping:
     def _measure_lag(self, due: float) -> None:
         self._metrics.loop_lag(max(0.0, self._loop.time() - due))
         self._arm_lag()
+        if self._watch is not None:
+            self._watch.beat(LAG_INTERVAL_S)
 
     def _arm_sweep(self) -> None:
         self._timers["sweep"] = self._loop.call_later(SWEEP_INTERVAL_S, self._run_sweep)

@@ -63,6 +63,17 @@ def attempt_failed(job: Job, record: AttemptRecord, outcome: Outcome, ran_s: flo
     }
 
 
+def loop_blocked(job: Job, *, attempt: int, late_s: float, function: str, stack: str) -> Told:
+    """The code of an attempt kept the event loop from running."""
+    return Moment.LOOP_BLOCKED, {
+        names.JOB_OPERATION: job.operation,
+        names.JOB_ATTEMPT: attempt,
+        names.JOB_BLOCKED_S: late_s,
+        names.CODE_FUNCTION_NAME: function,
+        names.CODE_STACKTRACE: stack,
+    }
+
+
 def abandoned(job: Job) -> Told:
     """The handler would not stop."""
     return Moment.ABANDONED, {

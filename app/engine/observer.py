@@ -17,6 +17,7 @@ from app.engine import moments, states
 from app.engine.counters import JobCounters
 from app.engine.entry import Entry, Observation
 from app.engine.job_spans import FAILED_OUTCOMES, JobSpans, end_attempt, end_job
+from app.engine.loop_watch import Blocked
 from app.engine.moments import Told
 from app.handlers.operation import Operation
 from app.jobs.model import AttemptRecord, Job
@@ -124,6 +125,18 @@ class Observer:
         self._metrics.attempted(job.operation, outcome)
         if outcome in FAILED_OUTCOMES:
             self._tell(entry, moments.attempt_failed(job, record, outcome, ran_s))
+
+    def loop_blocked(self, entry: Entry, blocked: Blocked) -> None:
+        """The code of the job kept the loop from running; it runs again."""
+        if blocked.scope is not None:
+            told = moments.loop_blocked(
+                entry.job,
+                attempt=blocked.scope.attempt,
+                late_s=blocked.late_s(),
+                function=blocked.function,
+                stack="\n".join(blocked.stack),
+            )
+            self._tell(entry, told)
 
     def abandoned(self, entry: Entry) -> None:
         """The handler would not stop; its slot is free, and it is no longer listened to."""

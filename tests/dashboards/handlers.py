@@ -10,7 +10,7 @@ from opentelemetry import trace
 from app import JobContext, Reject, RetryLater, operation
 from narration import narrate
 
-STALL_S = 0.8
+STALL_S = 1.0
 """Longer than what counts as a blocked loop."""
 MORE_THAN_FITS = 12_000
 """Messages; the hand-off from other threads takes 10,000 while the loop stands still."""

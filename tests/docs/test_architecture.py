@@ -37,6 +37,7 @@ ENVIRONMENT_READERS: Final = {
     "telemetry/otlp.py",
 }
 THREAD_STARTERS: Final = {
+    "app/engine/loop_watch.py",
     "app/engine/runners/thread.py",
     "app/engine/runners/child.py",
     "narration/polling.py",

@@ -25,6 +25,9 @@ SAMPLES: dict[str, object] = {
     names.JOB_REASON: "rejected",
     names.JOB_CANCEL_ORIGIN: "client",
     names.JOB_CANCEL_ABANDONED: False,
+    names.JOB_BLOCKED_S: 1.5,
+    names.CODE_FUNCTION_NAME: "shop.render",
+    names.CODE_STACKTRACE: "shop.py:3 in render",
     names.ERROR_TYPE: "ValueError",
     names.JOB_ERROR: "ValueError: no such scene",
 }

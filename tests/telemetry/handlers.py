@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -36,6 +37,12 @@ async def coroutine() -> dict[str, str]:
         span.add_event("item.packed", {"shop.item": "lamp"})
         await asyncio.create_task(_aside())
     return {key: str(value) for key, value in baggage.get_all().items()}
+
+
+@operation
+async def blocks() -> None:
+    """Keep the event loop from running for longer than NARRATOR_BLOCKED_LOOP_S."""
+    time.sleep(1.0)  # noqa: ASYNC251 - what is tested
 
 
 def _deeper() -> None:

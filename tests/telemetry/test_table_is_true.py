@@ -49,6 +49,7 @@ def run_everything(server: Server, folder: Path) -> None:
     failed = server.run("flaky", params={"failures": 9}, retry=RETRIES)
     retried = server.client.post(f"/v1/jobs/{failed['id']}/retry", json={"params": {"failures": 1}})
     server.run("endless", timeout_s=0.02)
+    server.run("blocks")
     server.run("coroutine", start="on_stream", attach_timeout_s=0.02)
     deaf = server.submit("deaf", params={"gate": str(gate)})
     server.said(deaf["id"], "ready")
