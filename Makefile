@@ -77,6 +77,13 @@ dashboards: $(STAMP) ## make Grafana's dashboards from their Python
 test-sdk: $(STAMP) ## run the OpenTelemetry SDK's own tests bare and with every span tapped, and compare
 	@$(BIN)/python -m tests.sdk.run
 
+# Seconds of `make fuzz`, all targets together.
+FUZZ_S ?= 600
+
+.PHONY: fuzz
+fuzz: $(STAMP) ## try the parsers and the whole API with made-up input for ten minutes (FUZZ_S=60)
+	$(BIN)/pytest tests/fuzz -n $(WORKERS) --dist worksteal --timeout 0 --fuzz-s $(FUZZ_S)
+
 # Programs that nobody here wrote and that are large: in an environment of their own.
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.stamp
