@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 CODE := app narration telemetry dashboards tests
+# Of these, what bandit looks at: a test may do what an attacker does.
+RUNS := app narration telemetry dashboards
 # Test parts that come from npm: each folder has a lock.
 NPM_PARTS := tests/clients tests/console tests/dashboards
 NPM_STAMPS := $(NPM_PARTS:%=%/node_modules/.stamp)
@@ -42,11 +44,12 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## run a real job and show its story (DIR=folder reads another folder)
 	@$(BIN)/narrator demo "$(DIR)"
 
-check: $(STAMP) ## format, lint, types and import contracts
+check: $(STAMP) ## format, lint, types, import contracts and what bandit finds
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml $(RUNS)
 
 test: check $(NPM_STAMPS) ## everything that must hold: check, then all tests with branch coverage
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered
@@ -76,6 +79,12 @@ dashboards: $(STAMP) ## make Grafana's dashboards from their Python
 .PHONY: test-sdk
 test-sdk: $(STAMP) ## run the OpenTelemetry SDK's own tests bare and with every span tapped, and compare
 	@$(BIN)/python -m tests.sdk.run
+
+# Apart from `check`, since it needs PyPI's JSON API, which a mirror of packages alone has not; a package
+# that could not be looked up is an error (--strict), never a clean one.
+.PHONY: audit
+audit: $(STAMP) ## ask PyPI for known vulnerabilities of all that requirements.lock names
+	$(BIN)/uv tool run pip-audit@2.10.1 --requirement requirements.lock --disable-pip --strict --progress-spinner off
 
 # Seconds of `make fuzz`, all targets together.
 FUZZ_S ?= 600

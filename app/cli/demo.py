@@ -179,7 +179,7 @@ def _served(port: int, environment: Mapping[str, str]) -> Iterator[ServerProcess
     arguments = ["serve", "--host", "127.0.0.1", "--port", str(port)]
     root = str(Path(__file__).resolve().parents[2])
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen(  # noqa: S603 — our own interpreter with our own code
+        process = subprocess.Popen(  # our own interpreter and code  # noqa: S603  # nosec B603
             [sys.executable, "-P", "-c", _SERVE.format(root=root, arguments=arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

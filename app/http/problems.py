@@ -247,15 +247,15 @@ def add_problem_handlers(app: FastAPI) -> None:
     """Make every error of `app` a problem document."""
 
     async def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, errors.NarratorError | Problem)  # noqa: S101 — for the type checker
+        assert isinstance(error, errors.NarratorError | Problem)  # for the type checker  # noqa: S101  # nosec B101
         return refusal(error, request)
 
     async def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)  # noqa: S101 — for the type checker
+        assert isinstance(error, RequestValidationError)  # for the type checker  # noqa: S101  # nosec B101
         return validation_problem(error.errors(), instance_of(request)).response()
 
     async def http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101 — for the type checker
+        assert isinstance(error, HTTPException)  # for the type checker  # noqa: S101  # nosec B101
         headers = {name.lower(): value for name, value in (error.headers or {}).items()}
         detail = str(error.detail)
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
