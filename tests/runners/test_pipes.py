@@ -44,7 +44,14 @@ def test_frames_arrive_whole_however_the_bytes_are_cut(cuts: list[int]) -> None:
     assert received == SENT
 
 
-@pytest.mark.parametrize("garbage", [b"\xff\xff\xff\xff", b"\x00\x00\x00\x01\xc1"])
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x01\xc1",
+        b"\x00\x00\x00\x03\x91\xa1\x80",  # a tag that is no UTF-8
+    ],
+)
 def test_garbage_is_an_error(garbage: bytes) -> None:
     with pytest.raises(frames.FrameError):
         frames.Decoder().feed(garbage)

@@ -232,7 +232,7 @@ def read_task(descriptor: int) -> Task:
 def _decode(body: bytes) -> ChildFrame:
     try:
         return _decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # msgspec lets the second through
         raise FrameError(str(error)) from error
 
 
