@@ -7,6 +7,7 @@ errors"; messaging conventions for the attempt).
 
 import logging
 import sys
+import traceback
 from typing import Any, Final
 
 from opentelemetry import baggage, trace
@@ -25,6 +26,9 @@ from telemetry.propagation import parentage
 _NO_BAGGAGE: Final = Context()
 
 _logger = logging.getLogger(__name__)
+
+_WORDS_LIMIT: Final = 65_536
+"""Characters of an exception's words that its span carries."""
 
 FAILED_OUTCOMES: Final = frozenset({Outcome.ERROR, Outcome.TIMEOUT, Outcome.REJECTED, Outcome.LOST})
 
@@ -139,11 +143,22 @@ def _end(span: Span, at_ns: int) -> None:
         _logger.exception("a processor failed on the end of a span")
 
 
+def _cut(error: BaseException) -> dict[str, str]:
+    """What is recorded of an exception that says too much: the SDK bounds neither, and has both."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    return {
+        names.EXCEPTION_MESSAGE: str(error)[:_WORDS_LIMIT],
+        names.EXCEPTION_STACKTRACE: frames[-_WORDS_LIMIT:],
+    }
+
+
 def _record_exception(
     span: Span, error: BaseException, told: AttemptError | None, at_ns: int
 ) -> None:
     try:
-        span.record_exception(error, timestamp=at_ns)
+        long = len(str(error)) > _WORDS_LIMIT
+        attributes = _cut(error) if long else None  # in place of what the SDK has made
+        span.record_exception(error, attributes, at_ns)
     except BaseException:  # noqa: BLE001  # a user's `__str__` may raise anything
         if told is not None:
             attributes = {names.EXCEPTION_TYPE: told.type, names.EXCEPTION_MESSAGE: told.message}

@@ -50,7 +50,8 @@ def classify(ending: Ending, *, max_result_bytes: int, tidy: Callable[[str], str
             try:
                 result = results.encode(value, what="result", limit=max_result_bytes)
             except results.UnfitResultError as unfit:
-                return _raised(unfit, tidy)
+                # Its frames are ours and hold the value, which is why it is refused.
+                return _raised(unfit.with_traceback(None), tidy)
             return Ended(outcome=Outcome.COMPLETED, result=result)
         case Lost(how=how):
             error = AttemptError(type=Outcome.LOST.value, message=tidy(how))

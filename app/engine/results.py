@@ -29,10 +29,11 @@ def encode(value: Any, *, what: str, limit: int) -> bytes:
         if len(encoded) <= limit:
             _check(encoded)
             return encoded
+        message = f"the {what} has {len(encoded)} bytes of JSON; the limit is {limit}"
     except Exception as error:  # noqa: BLE001  # a user's own serializer may raise anything
         message = f"the {what} is a {type(value).__name__} that JSON cannot carry: {error}"
-        raise UnfitResultError(message) from None
-    raise UnfitResultError(f"the {what} has {len(encoded)} bytes of JSON; the limit is {limit}")
+    # Not in the handler above: whoever keeps this error would keep the other one's frames, too.
+    raise UnfitResultError(message)
 
 
 def _encode(value: Any) -> bytes:
