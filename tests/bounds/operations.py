@@ -1,0 +1,82 @@
+"""Operations that say, and give, more than anybody keeps."""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from app import JobContext, operation
+from narration import narrate, run_process
+
+TURN = 100
+"""Messages after which the loop gets its turn."""
+
+
+@operation("tells")
+async def tells(count: int, size: int = 20) -> int:
+    """Say `count` messages of `size` characters."""
+    text = "x" * size
+    for number in range(count):
+        narrate("tell", "{number} " + text, number=number)
+        if number % TURN == 0:
+            await asyncio.sleep(0)
+    return count
+
+
+@operation("tells-in-a-thread")
+def tells_in_a_thread(count: int, size: int = 20) -> int:
+    """The same, from a thread, as fast as it can."""
+    text = "x" * size
+    for number in range(count):
+        narrate("tell", "{number} " + text, number=number)
+    return count
+
+
+@operation("waits")
+async def waits(gate: str) -> None:
+    """Say something now and then until there is a file called `gate`."""
+    while not Path(gate).exists():  # noqa: ASYNC240 - another process makes the file
+        narrate("wait", "waiting " + "x" * 10_000)
+        await asyncio.sleep(0.001)
+
+
+@operation("narrates-much")
+async def narrates_much(size: int) -> None:
+    """One message."""
+    narrate("much", "x" * size)
+
+
+@operation("narrates-much-in-a-child", isolation="process")
+def narrates_much_in_a_child(size: int) -> None:
+    """One message over a pipe."""
+    narrate("much", "x" * size)
+
+
+@operation("logs-much")
+async def logs_much(size: int) -> None:
+    """One log record."""
+    logging.getLogger(__name__).warning("x" * size)
+
+
+@operation("prints-much")
+async def prints_much(size: int) -> None:
+    """One line of a program."""
+    await run_process(sys.executable, "-c", f"print('x' * {size})")
+
+
+@operation("fails-much")
+async def fails_much(size: int) -> None:
+    """One error."""
+    raise RuntimeError("x" * size)
+
+
+@operation("gives-much")
+async def gives_much(size: int) -> str:
+    """One result."""
+    return "x" * size
+
+
+@operation("puts-out-much")
+async def puts_out_much(size: int, *, job: JobContext) -> None:
+    """One chunk."""
+    job.output("x" * size)
