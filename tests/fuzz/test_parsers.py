@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.context import Context
 
-from app.cli.bench.params import WordError, params_of
+from app.cli.params import WordError, params_from
 from app.client import answers, records
 from app.client.errors import Refused, Unreadable
 from app.client.events import Event, event_of
@@ -398,13 +398,15 @@ def test_words_of_a_command_line(fuzz: Fuzz) -> None:
         ":=[]{}\"',.0123456789-e", "count", "=", ":=", "share", "name", "tags", "[1]", "NaN", "null"
     )
 
-    @given(st.lists(words, max_size=4))
-    def attack(given_words: list[str]) -> None:
+    @given(st.lists(words, max_size=4), words)
+    def attack(given_words: list[str], file: str) -> None:
         try:
-            params = params_of(loaded, given_words)
+            params = params_from(given_words, loaded.schema, read=lambda _: file)
         except WordError as error:
             assert str(error)
         else:
-            assert set(params) <= {"count", "share", "name", "tags"}
+            named = {word.partition("=")[0].rstrip(":") for word in given_words if "=" in word}
+            whole = any(word == "-" or word.startswith("@") for word in given_words)
+            assert whole or set(params) <= named & {"count", "share", "name", "tags"}
 
     fuzz(attack)
