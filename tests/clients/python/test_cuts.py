@@ -1,6 +1,7 @@
 """Both clients through a proxy that cuts connections: nothing is lost, nothing comes twice."""
 
 import random
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,7 @@ def test_a_result_is_waited_for_while_the_server_is_away(
 
 
 def test_a_stream_is_read_to_its_end_over_a_drain(opened: Open, gate: Path) -> None:
+    """The job ends once the client is back: a server that has nothing left to do is gone."""
     told: list[Any] = []
     with serving(drain_s=WAIT_S) as server, opened(server.url, patience=QUICK) as client:
         job = client.submit("gated", {"gate": str(gate), "before": 3})
@@ -117,12 +119,28 @@ def test_a_stream_is_read_to_its_end_over_a_drain(opened: Open, gate: Path) -> N
             if isinstance(event, NarrationEvent) and event.text == "before 2":
                 server.process.terminate()
             if isinstance(event, DrainingEvent):
-                gate.touch()
+                back = threading.Thread(target=open_when_back, args=(server, gate))
+                back.start()
+        back.join()
         server.process.wait(timeout=WAIT_S)
 
     assert [each.reason for each in told if isinstance(each, DrainingEvent)] == ["shutdown"]
     assert sequence(told) == list(range(1, len(told)))
     assert isinstance(told[-1], EndEvent)
+
+
+def open_when_back(server: ServerProcess, gate: Path) -> None:
+    answered = re.compile(
+        r'^narrator_http_answer_seconds_count{.*route="[^"]*/stream",status="200"} (\S+)$',
+        re.MULTILINE,
+    )
+
+    def is_back() -> bool:
+        found = answered.search(server.client.get("/metrics").text)
+        return found is not None and float(found[1]) >= 2
+
+    until(is_back, what="the second stream")
+    gate.touch()
 
 
 def test_a_job_that_a_restart_has_forgotten_is_said_to_be_gone(opened: Open, gate: Path) -> None:
