@@ -93,6 +93,15 @@ class Ours:
 
         self._runner.run(main())
 
+    def settle(self) -> None:
+        """Run until the finished jobs are packed: that work is theirs, not of what comes next."""
+
+        async def main() -> None:
+            while self.narrator.engine._keeping.compaction._waiting:  # noqa: ASYNC110 — tells nobody
+                await asyncio.sleep(0.05)
+
+        self._runner.run(main())
+
     async def _batch(self, submission: Submission, count: int, readers: int) -> None:
         engine = self.narrator.engine
         ids = [engine.submit(submission).job_id for _ in range(count)]

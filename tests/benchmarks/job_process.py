@@ -38,6 +38,7 @@ class Bench:
         """Keep so many jobs, half of them finished and half waiting; and a log so long."""
         self._ours.run(jobs // 2, "noop", batch=10)
         self._ours.wait(jobs // 2)
+        self._ours.settle()
         self.emit(messages)
 
     def run(self, what: str, count: int) -> float:
