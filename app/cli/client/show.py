@@ -117,7 +117,7 @@ def _progress(job: JobRecord) -> str:
 
 
 def _attempts(job: JobRecord, columns: int) -> Iterator[Text]:
-    if len(job.attempts) < 2 and not (job.attempts and job.attempts[0].error):  # noqa: PLR2004
+    if len(job.attempts) < 2 and not (job.attempts and job.attempts[0].error):  # noqa: PLR2004 — one
         return
     yield Text("attempts", "dim")
     for each in job.attempts:

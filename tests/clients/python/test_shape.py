@@ -164,10 +164,10 @@ def test_all_that_is_public_is_documented() -> None:
 
 def test_the_server_is_the_one_given_else_the_variables_else_this_machine() -> None:
     program = "from app.client import Client; print(Client({}).server)"
-    there = {SERVER_VARIABLE: "https://there.test/work/"}
+    there = {SERVER_VARIABLE: "https://there.test/jobs/"}
 
     assert alone(program.format("")).strip() == DEFAULT_SERVER
-    assert alone(program.format(""), **there).strip() == "https://there.test/work"
+    assert alone(program.format(""), **there).strip() == "https://there.test/jobs"
     assert alone(program.format("'http://here.test'"), **there).strip() == "http://here.test"
     assert SERVER_VARIABLE in CLIENT_VARIABLES
 
