@@ -6,7 +6,7 @@ takes no room: many jobs wait, or are kept, at once. Who may change what is in `
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,6 +14,9 @@ from app.jobs.encoding import decode_json
 from app.jobs.lifecycle import START
 from app.jobs.policy import Policy
 from telemetry.names import TERMINAL, CancelOrigin, Outcome, Reason, State
+
+DEFAULT_TENANT: Final = "default"
+"""Whose a job is where nobody says who submits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,10 @@ class Job:
     deferred: bool
     """Waits for its first stream; neither in the queue nor in its depth."""
 
+    tenant: str = DEFAULT_TENANT
+    """Whose it is."""
+    number: int = 0
+    """Its place in the order of making, from 1; the registry gives it."""
     state: State = START
     queued_ns: int | None = None
     """When it entered the queue; None while it is not in it."""

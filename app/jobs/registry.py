@@ -82,7 +82,6 @@ class _Place:
     """Where a job is listed and counted."""
 
     job: Job
-    number: int
     counted: _Count
 
 
@@ -93,7 +92,7 @@ class JobRegistry:
         self._places: dict[str, _Place] = {}
         self._by_number: Any = SortedDict()
         self._counts: dict[tuple[State, str, bool], _Count] = {}
-        self._added = 0
+        self._last = 0
         self._on_change = self._changed  # one bound method for all jobs
 
     def __len__(self) -> int:
@@ -107,7 +106,7 @@ class JobRegistry:
         return iter([place.job for place in reversed(self._by_number.values())])
 
     def add(self, job: Job) -> None:
-        """Know a job, and count it from now on.
+        """Know a job, give it its number unless it has one, and count it from now on.
 
         Raises:
             ValueError: the id is taken.
@@ -115,9 +114,11 @@ class JobRegistry:
         """
         if job.id in self._places:
             raise ValueError(f"there is already a job {job.id}")
-        self._added += 1
-        place = _Place(job, self._added, self._count_of(job))
-        self._places[job.id] = self._by_number[self._added] = place
+        if not job.number:
+            job.number = self._last + 1
+        self._last = max(self._last, job.number)
+        place = _Place(job, self._count_of(job))
+        self._places[job.id] = self._by_number[job.number] = place
         place.counted.jobs += 1
         job.on_change = self._on_change
 
@@ -145,7 +146,7 @@ class JobRegistry:
         if not job.finished:
             raise NotFinished(job_id, job.state)
         place = self._places.pop(job_id)
-        del self._by_number[place.number]
+        del self._by_number[job.number]
         place.counted.jobs -= 1
         return job
 
@@ -170,7 +171,7 @@ class JobRegistry:
         more = len(places) > limit
         return Page(
             jobs=tuple(place.job for place in places[:limit]),
-            next=_cursor(places[limit - 1].number) if more else None,
+            next=_cursor(places[limit - 1].job.number) if more else None,
             total=total,
         )
 
