@@ -246,6 +246,18 @@ class Settings(BaseSettings):
         le=10_000_000,
     )
 
+    store: Path | None = _setting(
+        None,
+        "path",
+        "File in which jobs and their stories outlive the server (SQLite, on a local disk; made if "
+        "it is not there); without one they live in memory.",
+    )
+    store_sync: Literal["normal", "full"] = _setting(
+        "normal",
+        "word",
+        "What is committed outlives a kill of the server (normal), or a loss of power, too (full).",
+    )
+
     # --- sizes ------------------------------------------------------------------------------------
     max_body_bytes: int = _setting(
         _MIB, "bytes", "The largest request body; above is a 413.", ge=64, le=1 << 30

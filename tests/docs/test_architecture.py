@@ -23,6 +23,7 @@ IMPORTERS: Final = {
     "pydantic_settings": ("app/settings.py",),
     "rich": ("app/cli/",),
     "typer": ("app/cli/",),
+    "sqlite3": ("app/store/", "app/operations/records.py"),
 }
 """Who may import what; a folder ends with a slash."""
 

@@ -1,0 +1,1 @@
+"""Jobs and their stories on disk: what is committed outlives the process."""
