@@ -18,7 +18,10 @@ LOCAL: Final = "On this machine"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lazy:
-    """A sub-command: `function` of `module`, its first line of help, and its panel there."""
+    """A sub-command: `function` of `module`, its first line of help, and its panel there.
+
+    Where `function` is a `typer.Typer`, the sub-command is a group.
+    """
 
     name: str
     module: str
@@ -36,6 +39,8 @@ class Lazy:
     def load(self) -> Any:
         """The command itself."""
         function = getattr(importlib.import_module(self.module), self.function)
+        if isinstance(function, typer.Typer):  # a group, which has commands of its own
+            return typer.main.get_command(function)
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         settings = {"allow_interspersed_args": False} if self.name == "exec" else {}
         alone.command(self.name, context_settings=settings)(function)
@@ -140,6 +145,13 @@ COMMANDS: Final = (
         module="app.cli.bench.command",
         function="bench",
         summary="Measure on this machine what it costs to be watched: CPU per job, and ratios.",
+        panel=LOCAL,
+    ),
+    Lazy(
+        name="store",
+        module="app.cli.store_command",
+        function="store",
+        summary="Look after the file in which jobs outlive the server.",
         panel=LOCAL,
     ),
     Lazy(

@@ -107,7 +107,7 @@ def open_to_read(path: Path, *, migrations: Sequence[Migration] = MIGRATIONS) ->
     if version < len(migrations):
         connection.close()
         what = f"an older version has written it (schema {version})" if version else "it is empty"
-        raise StoreUnusable(path, f"{what}; a server that is started with it brings it up to date")
+        raise StoreUnusable(path, f"{what}; `narrator store vacuum` brings it up to date")
     return connection
 
 

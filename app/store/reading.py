@@ -5,7 +5,8 @@ being emptied. It changes nothing, and does not know who else has the file.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -39,25 +40,29 @@ _RUNS: Final = (
 _SPANS: Final = "SELECT records FROM span WHERE job = (SELECT number FROM job WHERE id = ?)"
 
 
+@contextmanager
+def whole(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is read within is of one moment; not to be held while anybody is waited for."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
+
+
 def jobs_after(connection: sqlite3.Connection, number: int, most: int = PAGE) -> list[StoredJob]:
-    """The next `most` jobs in the order of their making, after that of `number`.
+    """The next `most` jobs in the order of their making, after that of `number`; within `whole`.
 
     Raises:
         sqlite3.Error: they cannot be read.
 
     """
-    connection.execute("BEGIN")
-    try:
-        rows = connection.execute(_select(_COLUMNS, _JOBS), (number, most)).fetchall()
-        attempts: dict[int, list[Row]] = {}
-        if rows:
-            found = connection.execute(
-                _select(("job", *ATTEMPT), _ATTEMPTS), (rows[0][0], rows[-1][0])
-            )
-            for job, *attempt in found:
-                attempts.setdefault(job, []).append(tuple(attempt))
-    finally:
-        connection.execute("COMMIT")
+    rows = connection.execute(_select(_COLUMNS, _JOBS), (number, most)).fetchall()
+    attempts: dict[int, list[Row]] = {}
+    if rows:
+        found = connection.execute(_select(("job", *ATTEMPT), _ATTEMPTS), (rows[0][0], rows[-1][0]))
+        for job, *attempt in found:
+            attempts.setdefault(job, []).append(tuple(attempt))
     return [_stored(row, attempts.get(row[0], [])) for row in rows]
 
 

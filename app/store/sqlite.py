@@ -170,7 +170,8 @@ class SqliteStore:
     def _read(self, read: Callable[[sqlite3.Connection], _Value]) -> _Value:
         with self._reading:
             try:
-                return read(self._reader)
+                with reading.whole(self._reader):
+                    return read(self._reader)
             except sqlite3.Error as error:
                 raise at_opening(self.path, error) from error
 

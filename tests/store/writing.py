@@ -13,6 +13,7 @@ from pathlib import Path
 from app.jobs.model import AttemptRecord
 from app.store.protocol import Batch
 from app.store.sqlite import SqliteStore
+from telemetry.names import State
 from tests.store.values import making, plain_job, saying
 
 
@@ -22,6 +23,8 @@ def batch_of(number: int) -> Batch:
         plain_job(
             2 * number + place + 1,
             id=f"{number}-{name}",
+            state=State.RUNNING,
+            attempt=1,
             attempts=(AttemptRecord(number=1, started_ns=number),),
         )
         for place, name in enumerate("ab")
