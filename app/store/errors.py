@@ -4,7 +4,7 @@ It knows no SQLite: `opening` says which of its errors is which of these.
 """
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from app.jobs.errors import NarratorError
 
@@ -54,6 +54,23 @@ class StoreUnusable(StoreError):  # noqa: N818  # the plain noun
     """It cannot be opened or made where it is."""
 
     code = "store-unusable"
+
+    @classmethod
+    def because(cls, path: Path, error: OSError) -> Self:
+        """What the system says, and what to do."""
+        if isinstance(error, IsADirectoryError):
+            return cls(path, "it is a directory; name a file in it")
+        if isinstance(error, FileNotFoundError):
+            if path.parent.is_dir():
+                return cls(path, "there is no such file")
+            return cls(
+                path, f"the directory {path.parent} does not exist; make it, or name another file"
+            )
+        return cls(
+            path,
+            f"it cannot be opened or made: {error.strerror}; this user must be allowed to read and "
+            "write the file and its directory",
+        )
 
 
 class StoreCorrupt(StoreError):  # noqa: N818  # the plain noun

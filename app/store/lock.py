@@ -28,13 +28,11 @@ class StoreLock:
     def __init__(self, path: Path) -> None:
         file = path.with_name(path.name + SUFFIX)
         try:
+            if path.is_dir():  # no file is made beside it
+                raise IsADirectoryError
             self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreUnusable(
-                path,
-                f"{file} cannot be made: {error.strerror}; "
-                "the directory must exist, and this user must be allowed to write there",
-            ) from None
+            raise StoreUnusable.because(path, error) from None
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

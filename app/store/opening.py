@@ -6,6 +6,7 @@ the file and its schema's version, and no job.
 
 import os
 import sqlite3
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -53,7 +54,7 @@ def open_to_have(
         # Ours alone: params and results may be private. SQLite's files beside it follow it.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise StoreUnusable(path, _cannot(path, error)) from None
+        raise StoreUnusable.because(path, error) from None
     try:
         # Not `connect`, which an instrumentation may have wrapped: ours would be in its spans.
         connection = sqlite3.Connection(
@@ -84,7 +85,8 @@ def open_to_read(path: Path, *, migrations: Sequence[Migration] = MIGRATIONS) ->
 
     """
     try:
-        path.stat()
+        if stat.S_ISDIR(path.stat().st_mode):
+            raise IsADirectoryError
         connection = sqlite3.Connection(
             f"file:{quote(os.fspath(path))}?mode=ro",
             uri=True,
@@ -93,7 +95,7 @@ def open_to_read(path: Path, *, migrations: Sequence[Migration] = MIGRATIONS) ->
             check_same_thread=False,
         )
     except OSError as error:
-        raise StoreUnusable(path, _cannot(path, error)) from None
+        raise StoreUnusable.because(path, error) from None
     except sqlite3.Error as error:
         raise at_opening(path, error) from error
     try:
@@ -167,22 +169,6 @@ def _known_version(
     if version > len(migrations):
         raise StoreNewer(path, version, len(migrations))
     return version
-
-
-def _cannot(path: Path, error: OSError) -> str:
-    """Why the file can't be opened or made, and what to do."""
-    if isinstance(error, FileNotFoundError):
-        return (
-            "there is no such file"
-            if path.parent.is_dir()
-            else f"the directory {path.parent} does not exist; make it, or name another file"
-        )
-    if isinstance(error, IsADirectoryError):
-        return "it is a directory; name a file in it"
-    return (
-        f"it cannot be opened: {error.strerror}; this user must be allowed to read and write the "
-        "file and its directory"
-    )
 
 
 def _full(path: Path, error: sqlite3.Error) -> StoreFull:

@@ -80,7 +80,7 @@ CREATE TABLE narration (  -- a run of events; `narrator store export` shows them
   first INTEGER NOT NULL,  -- the oldest event that the log kept at the time
   events BLOB NOT NULL,  -- MessagePack: [[name, level, JSON], ...]
   PRIMARY KEY (job, start)
-) STRICT, WITHOUT ROWID""",
+) STRICT""",
     """\
 CREATE TABLE span (
   job INTEGER PRIMARY KEY REFERENCES job ON DELETE CASCADE,

@@ -141,7 +141,7 @@ def test_a_disk_that_may_only_be_read_is_said(disk: Path) -> None:
     SqliteStore(disk / "jobs.db").close()
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
 
-    with pytest.raises(StoreUnusable, match="cannot be made: Read-only file system"):
+    with pytest.raises(StoreUnusable, match="or made: Read-only file system"):
         SqliteStore(disk / "jobs.db")
 
 
