@@ -11,17 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import msgspec
-
 from app.jobs.model import Job
 from app.store import reading
-from app.store.opening import at_opening, open_to_read
+from app.store.opening import at_opening, open_to_read, unreadable
 from app.store.protocol import StoredJob
 from narration.log import Entry
 from telemetry.names import State, StreamEvent
-
-_UNREADABLE: Final = (ValueError, TypeError, KeyError, msgspec.MsgspecError)
-"""What reading a row raises that does not hold what it should."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +107,8 @@ class StoreFile(AbstractContextManager["StoreFile"]):
                 )
         except sqlite3.Error as error:
             raise at_opening(self.path, error) from error
+        except reading.UNREADABLE as error:
+            raise unreadable(self.path, error) from error
 
     def _next_job(self, number: int) -> tuple[int, str] | None:
         found: tuple[int, str] | None = self._connection.execute(
@@ -124,7 +121,7 @@ class StoreFile(AbstractContextManager["StoreFile"]):
             try:
                 found = reading.jobs_after(self._connection, number - 1, 1)
                 reading.spans_of(self._connection, job_id)
-            except _UNREADABLE as error:
+            except reading.UNREADABLE as error:
                 yield f"holds what this version cannot read: {error}"
                 return
             if not found or found[0].job.number != number:
@@ -144,7 +141,7 @@ class StoreFile(AbstractContextManager["StoreFile"]):
         for start, after, first, events in runs:
             try:
                 entries = reading.decode_events(events)
-            except _UNREADABLE as error:
+            except reading.UNREADABLE as error:
                 yield f"events from {start} on cannot be read: {error}"
                 return
             if len(entries) != after - start or not entries:

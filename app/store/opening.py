@@ -129,14 +129,19 @@ def at_opening(path: Path, error: sqlite3.Error) -> StoreError:
     )
 
 
-def at_writing(path: Path, error: sqlite3.Error) -> StoreError:
-    """What an error of SQLite means while a batch is written."""
+def unreadable(path: Path, error: Exception) -> StoreCorrupt:
+    """A row does not hold what it should; `error` says what it holds."""
+    return StoreCorrupt(path, f"it holds what this version cannot read: {error}")
+
+
+def at_writing(path: Path, error: sqlite3.Error, what: str = "a batch") -> StoreError:
+    """What an error of SQLite means while `what` is written: nothing of it is there."""
     code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
     if code in _CORRUPT:
         return StoreCorrupt(path, f"it is damaged: {_words(error)}")
     if code == sqlite3.SQLITE_FULL:
         return _full(path, error)
-    return StoreFailed(path, f"a batch was not written: {_words(error)}; it may be written again")
+    return StoreFailed(path, f"{what} was not written: {_words(error)}; it may be written again")
 
 
 def _prepare(

@@ -17,6 +17,8 @@ from narration.log import Entry
 
 PAGE: Final = 256
 """Jobs that are read at a time."""
+UNREADABLE: Final = (ValueError, TypeError, KeyError, msgspec.MsgspecError)
+"""What reading raises of a row that does not hold what it should."""
 
 _COLUMNS: Final = (
     *(f"job.{name}" for name in FIXED + CHANGING),

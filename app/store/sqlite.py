@@ -19,7 +19,14 @@ from app.jobs.model import Job
 from app.store import reading, statements
 from app.store.errors import StoreFailed
 from app.store.lock import StoreLock
-from app.store.opening import Sync, at_opening, at_writing, open_to_have, open_to_read
+from app.store.opening import (
+    Sync,
+    at_opening,
+    at_writing,
+    open_to_have,
+    open_to_read,
+    unreadable,
+)
 from app.store.protocol import Batch, StoredJob
 from app.store.rows import Row, attempt_row, changing_row, fixed_row, submission_row
 from app.store.schema import MIGRATIONS, Migration
@@ -76,6 +83,7 @@ class SqliteStore:
         except BaseException:
             self._lock.release()
             raise
+        self._identity = _identity(self.path)
         self._reading = threading.Lock()
         self._written: dict[int, _Written] = {}
         self._writes = 0
@@ -95,11 +103,14 @@ class SqliteStore:
             raise StoreFailed(self.path, f"a batch was not written: {error}") from error
         if not steps:
             return
+        self._must_be_there()
         try:
             self._commit(steps)
         except sqlite3.Error as error:
             raise at_writing(self.path, error) from error
         self._remember(jobs)
+        for job_id in batch.forgotten & batch.jobs.keys():
+            self._written.pop(batch.jobs[job_id].number, None)
         self._look_at_log()
 
     def load(self) -> Iterator[StoredJob]:
@@ -147,9 +158,22 @@ class SqliteStore:
         self._writer.close()
         self._lock.release()
 
+    def _must_be_there(self) -> None:
+        """Refuse to write to a file that nobody will find again."""
+        try:
+            there = _identity(self.path)
+        except OSError:
+            there = None
+        if there != self._identity:
+            raise StoreFailed(
+                self.path, "it was removed or replaced while it was in use; start the server again"
+            )
+
     def _commit(self, steps: Sequence[_Step]) -> None:
         writer = self._writer
         try:
+            if writer.in_transaction:  # what failed before could not even be rolled back
+                writer.execute("ROLLBACK")
             writer.execute("BEGIN IMMEDIATE")
             for statement, rows in steps:
                 statement.run(writer, rows)
@@ -174,6 +198,8 @@ class SqliteStore:
                     return read(self._reader)
             except sqlite3.Error as error:
                 raise at_opening(self.path, error) from error
+            except reading.UNREADABLE as error:
+                raise unreadable(self.path, error) from error
 
     def _look_at_log(self) -> None:
         """Warn of a write-ahead log that grows: it is emptied only when nobody reads."""
@@ -193,6 +219,12 @@ class SqliteStore:
                 file,
                 size >> 20,
             )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Which file it is, whatever its name."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _steps(batch: Batch, jobs: Sequence[Job], written: dict[int, _Written]) -> list[_Step]:

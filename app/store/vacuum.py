@@ -32,7 +32,7 @@ def vacuum(path: Path) -> tuple[int, int]:
                 connection.execute("VACUUM")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error as error:
-                raise at_writing(path, error) from error
+                raise at_writing(path, error, "the smaller file") from error
         return before, path.stat().st_size
     finally:
         lock.release()

@@ -2,14 +2,19 @@
 
 import json
 import os
+import pty
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from app.cli.client.reach import BROKEN_PIPE
 from app.cli.main import main
 from app.jobs.model import AttemptRecord, Failure
 from app.store.protocol import Batch, Told
@@ -17,6 +22,9 @@ from app.store.sqlite import SqliteStore
 from narration.log import Entry
 from telemetry.names import Level, Outcome, Reason, State
 from tests.store.values import making, plain_job, saying
+
+ROOT: Final = Path(__file__).parents[2]
+NARRATOR: Final = (sys.executable, "-m", "app.cli.main", "store")
 
 
 @pytest.fixture(autouse=True)
@@ -215,6 +223,62 @@ def test_each_job_is_a_line_with_its_story(
     ]
     assert (jobs[1]["first"], jobs[1]["next"], jobs[1]["failure"]["message"]) == (3, 4, "no")
     assert "links" not in jobs[0]
+
+
+@pytest.fixture
+def long(path: Path) -> Path:
+    """More than fits into a pipe."""
+    with closing(SqliteStore(path)) as store:
+        batch = making(*(plain_job(number) for number in range(1, 251)))
+        batch.told = {job_id: saying(1, '"' + "x" * 2000 + '"') for job_id in batch.jobs}
+        store.write(batch)
+    return path
+
+
+def test_who_waits_at_a_terminal_sees_how_far_it_is(long: Path) -> None:
+    end, other = pty.openpty()
+    try:
+        done = subprocess.run(
+            [*NARRATOR, "export", "--store", str(long)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=other,
+            check=True,
+        )
+        shown = os.read(end, 4096).decode()
+    finally:
+        os.close(end)
+        os.close(other)
+
+    assert shown.split("\r\x1b[2K") == ["", "100 of 250 jobs", "200 of 250 jobs", ""]
+    assert done.stdout.count(b"\n") == 250
+
+
+def test_nobody_is_told_off_who_reads_no_further(long: Path) -> None:
+    with subprocess.Popen(
+        [*NARRATOR, "export", "--store", str(long)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+
+        assert process.stderr.read() == b""
+        assert process.wait() == BROKEN_PIPE
+
+
+def test_an_export_ends_at_what_cannot_be_read(
+    filled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(filled, "UPDATE job SET state = 'asleep' WHERE number = 2")
+
+    code, out, said = run(capsys, "export", "--store", filled)
+
+    assert (code, len(out.splitlines())) == (1, 1)
+    assert "cannot read: 'asleep' is not a valid State" in said
 
 
 def test_room_that_nobody_uses_is_given_back(

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from fractions import Fraction
+from typing import Any
 
 from app.jobs.model import AttemptError, AttemptRecord, Failure, Progress
 from app.store.protocol import Batch, Provenance, Store, Told
@@ -94,6 +96,13 @@ def test_texts_that_are_no_unicode_are_kept_with_replacements(store: Store) -> N
     assert stored.job.attempts[0].error == replace(error, message="a�b")
     assert stored.job.progress is not None
     assert stored.job.progress.text == "a�b"
+
+
+def test_progress_in_a_number_of_somebodys_own_type_is_kept_as_a_float(store: Store) -> None:
+    half: Any = Fraction(1, 2)
+    store.write(making(plain_job(1, progress=Progress(done=half, total=half))))
+
+    assert [each.job.progress for each in store.load()] == [Progress(done=0.5, total=0.5)]
 
 
 def test_a_story_is_what_was_told_in_order(store: Store) -> None:
