@@ -18,7 +18,7 @@ APPLICATION_ID: Final = 0x4A4E5354
 _FIRST: Final[Migration] = (
     """\
 CREATE TABLE job (  -- what changes in the life of a job, and what it is found by
-  number INTEGER PRIMARY KEY,  -- its place in the order of making
+  number INTEGER PRIMARY KEY CHECK (number > 0),  -- its place in the order of making
   id TEXT NOT NULL UNIQUE,
   tenant TEXT NOT NULL,
   operation TEXT NOT NULL,

@@ -33,7 +33,7 @@ from app.store.schema import MIGRATIONS, Migration
 from narration.log import Entry
 
 WAL_WARNING_BYTES: Final = 64 << 20
-"""A write-ahead log of this size is told of in the log, and again each time that it has doubled."""
+"""Far more than a write-ahead log has that is emptied as it should be: four MiB."""
 WRITES_A_LOOK: Final = 64
 """Batches between two looks at the size of the write-ahead log."""
 
@@ -57,7 +57,8 @@ class SqliteStore:
     """The store in the file `path`, which is made if it is not there.
 
     `sync` says what a commit outlives: `normal` a kill of the process, `full` a loss of power too.
-    A file of an older version is brought up to date by `migrations`.
+    A file of an older version is brought up to date by `migrations`. A write-ahead log of
+    `wal_warning_bytes` is told of in the log, and again each time that it has doubled.
 
     Raises:
         StoreInUse, StoreNewer, StoreUnusable, StoreCorrupt, StoreFull: each says what to do.
@@ -70,6 +71,7 @@ class SqliteStore:
         *,
         sync: Sync = "normal",
         migrations: Sequence[Migration] = MIGRATIONS,
+        wal_warning_bytes: int = WAL_WARNING_BYTES,
     ) -> None:
         self.path: Final = path.resolve()
         self._lock = StoreLock(self.path)
@@ -87,7 +89,7 @@ class SqliteStore:
         self._reading = threading.Lock()
         self._written: dict[int, _Written] = {}
         self._writes = 0
-        self._warn_at = WAL_WARNING_BYTES
+        self._wal_warning = self._warn_at = wal_warning_bytes
 
     def write(self, batch: Batch) -> None:
         """As `Store.write`.
@@ -211,7 +213,9 @@ class SqliteStore:
             size = file.stat().st_size
         except OSError:  # it is not there to be read
             return
-        if size >= self._warn_at:
+        if size < self._wal_warning:
+            self._warn_at = self._wal_warning
+        elif size >= self._warn_at:
             self._warn_at = 2 * size
             _logger.warning(
                 "%s has %d MiB, and goes on growing while another process reads the store "

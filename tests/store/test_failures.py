@@ -194,10 +194,14 @@ def test_a_file_that_was_removed_or_replaced_is_not_written_to(store: SqliteStor
 
 
 def test_a_log_that_a_reader_keeps_from_being_emptied_is_told_of(
-    store: SqliteStore, caplog: pytest.LogCaptureFixture
+    path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store._warn_at = 1 << 20
-    with closing(sqlite3.connect(store.path)) as reader, caplog.at_level(logging.WARNING):
+    with (
+        closing(SqliteStore(path, wal_warning_bytes=1 << 20)) as store,
+        closing(sqlite3.connect(path)) as reader,
+        caplog.at_level(logging.WARNING),
+    ):
+        store.write(making(plain_job(1)))
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM job").fetchone()
         for _ in range(4 * WRITES_A_LOOK):

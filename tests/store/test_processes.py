@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from app.store.errors import StoreInUse
+from app.store.inspection import StoreFile
 from app.store.sqlite import SqliteStore
 from tests.store.values import facts, heard, ids, making, plain_job, saying
 from tests.store.writing import batch_of
@@ -52,6 +53,9 @@ def test_what_a_killed_process_acknowledged_is_there_and_nothing_is_half(
     with writing(path) as process:
         said = list(acknowledged(process, batches))
 
+    with StoreFile(path) as file:  # as it was left: nobody has opened it since
+        assert list(file.findings()) == []
+        assert file.count() >= 2 * batches
     with closing(SqliteStore(path)) as store:
         there = list(store.load())
         whole = len(there) // 2
