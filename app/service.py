@@ -1,14 +1,13 @@
-"""The composition root: everything is wired here, and nowhere else.
+"""`Narrator`, one job server: an application of its own, mounted in another one, or in process.
 
-`Narrator` is one job server: an application of its own, mounted in another FastAPI application, or
-called in process. Nothing happens until its lifespan (`running`) starts it on an event loop.
+Nothing happens until its lifespan (`running`) starts it on an event loop; then `composition` wires
+its engine.
 """
 
 import asyncio
 import importlib.metadata
 import logging
 import random
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -18,32 +17,22 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
-from app.engine.core import Core
+from app.composition import compose
 from app.engine.counters import Counters, Uncounted
 from app.engine.engine import Engine
-from app.engine.feed import Feed
-from app.engine.observer import Observer
 from app.handlers.discovery import operations_of
 from app.handlers.lifespan import Resources
 from app.handlers.operation import Operation
 from app.http.application import create_application
 from app.http.instrumentation import instrument
 from app.jobs.errors import Unavailable
-from app.jobs.ids import new_job_id
-from app.jobs.queue import Concurrency, JobQueue
 from app.jobs.record import JobRecord
-from app.jobs.registry import JobRegistry
 from app.jobs.submission import Submission
 from app.settings import Settings
+from app.store.protocol import Store
+from app.store.sqlite import SqliteStore
 from narration.durable import Cursors
-from narration.hub import Limits, Narration
-from narration.log import NarrationLog
-from narration.log_events import LogEvents
 from narration.logs import NarrationHandler, install_logs
-from narration.masking import masker
-from narration.silence import Silence
-from narration.story import Story
-from narration.streams import Streams
 from telemetry.clock import Clock, SystemClock
 from telemetry.export import ExportState
 from telemetry.logs import build_event_logger, logger_provider
@@ -51,8 +40,9 @@ from telemetry.metrics import Metrics
 from telemetry.threads import context_in_threads
 from telemetry.tracing import build_tracing, make_global
 
-Handler = Operation | Callable[..., Any]
+_logger = logging.getLogger(__name__)
 
+Handler = Operation | Callable[..., Any]
 
 STREAMS_CLOSE_S: Final = 5.0
 """Seconds that the clients of streams have to take their last event, at the end of a drain."""
@@ -145,7 +135,9 @@ class Narrator:
         submission = Submission(operation=operation, params=params)
         engine = self.engine
         taken = engine.submit(submission, parent=otel_context.get_current())
-        return engine.record(taken.job_id)
+        record = engine.record(taken.job_id)
+        await engine.settled(taken.job_id)
+        return record
 
     async def result(self, job_id: str, *, timeout_s: float = 3600.0) -> JobRecord:
         """The job once it has finished, or as it is after `timeout_s` seconds."""
@@ -170,7 +162,18 @@ class Narrator:
             for each in self._operations.values():
                 await resources.open(each.lifespans)
             self._instrument(stack)
-            engine = self._start(resources)
+            engine = compose(
+                self._operations,
+                settings=self.settings,
+                clock=self.clock,
+                counters=self._counters,
+                uniform=self._uniform,
+                tracing=self._tracing,
+                event_logger=self._event_logger,
+                resources=resources,
+                store=self._open_store(stack),
+                mounted=self._mounted,
+            )
             self._engine = engine
             stack.callback(self._stop)
             grace_s = 0.0  # where the block was left by an exception, nobody waits
@@ -180,6 +183,7 @@ class Narrator:
             finally:
                 if not engine.draining:
                     await engine.drain(grace_s)
+                await engine.close()
 
     async def drain(self) -> None:
         """Take nothing new, finish what runs within `drain_s`, tell every stream."""
@@ -199,82 +203,14 @@ class Narrator:
         async with self.running():
             yield
 
-    def _start(self, resources: Resources) -> Engine:
-        loop = asyncio.get_running_loop()
-        settings, clock = self.settings, self.clock
-        narration = self._narration()
-        narration.bind()
-        feed_log = NarrationLog(
-            "feed", epoch=uuid.uuid4().hex[:8], limit=settings.feed_limit, schedule=loop.call_soon
-        )
-        core = Core(
-            settings=settings,
-            clock=clock,
-            random=self._uniform,
-            loop=loop,
-            registry=JobRegistry(),
-            queue=JobQueue({each.name: _concurrency(each) for each in self._operations.values()}),
-            observer=Observer(
-                tracer=self._tracing.tracer,
-                metrics=self._counters,
-                clock=clock,
-                link_parent=settings.trace_parent == "link",
-                told_to=self._told_to(narration),
-            ),
-            metrics=self._counters,
-            feed=Feed(feed_log),
-            resources=resources,
-            export=self._tracing.export,
-        )
-        engine = Engine(
-            core,
-            operations=self._operations,
-            narration=narration,
-            new_id=new_job_id,
-            real_time=isinstance(self.clock, SystemClock),
-        )
-        engine.start()
-        return engine
-
-    def _narration(self) -> Narration:
-        settings = self.settings
-        return Narration(
-            self._tracing.provider if settings.narration else None,
-            clock=self.clock,
-            counters=self._counters,
-            mask=masker([each.get_secret_value() for each in settings.secrets]),
-            fast_events=settings.fast_events,
-            log_events=self._log_events(),
-            limits=Limits(
-                log_events=settings.log_limit,
-                spans=settings.span_limit,
-                message_bytes=settings.max_message_bytes,
-            ),
-            streams=Streams(
-                heartbeat_s=settings.heartbeat_s,
-                counters=self._counters,
-                # Another's server waits for its connections before it ends our lifespan.
-                watch_exit=self._mounted,
-            ),
-        )
-
-    def _told_to(self, narration: Narration) -> Callable[[Story], Story]:
-        """Where a job's words go: into its own story, or where narration is off, nowhere."""
-        if self.settings.narration:
-            return lambda story: story
-        silence = Silence(
-            clock=self.clock,
-            mask=narration.mask,
-            max_message_bytes=narration.limits.message_bytes,
-        )
-        return lambda _: silence
-
-    def _log_events(self) -> LogEvents | None:
-        events = self._event_logger
-        if events is None:
+    def _open_store(self, stack: AsyncExitStack) -> Store | None:
+        """The store that the settings name, if they do; closed at the end."""
+        path = self.settings.store
+        if path is None:
             return None
-        dropped = self._counters.logs_exported.exporter_dropped
-        return LogEvents(events.logger, clock=self.clock, dropped=dropped)
+        store = SqliteStore(path, sync=self.settings.store_sync)
+        stack.callback(store.close)
+        return store
 
     def _instrument(self, stack: AsyncExitStack) -> None:
         """What carries a job's context into threads, and logs into its story; undone at the end."""
@@ -312,12 +248,6 @@ def _loaded(operations: Iterable[Handler]) -> list[Operation]:
     ready = [each for each in given if isinstance(each, Operation)]
     marked = [each for each in given if not isinstance(each, Operation)]
     return [*ready, *operations_of(marked)]
-
-
-def _concurrency(operation: Operation) -> Concurrency:
-    return Concurrency(
-        limit=operation.defaults.concurrency, per_key=operation.defaults.key_concurrency
-    )
 
 
 def _global_provider() -> TracerProvider | None:

@@ -162,7 +162,7 @@ def _keep(voice: Voice, kind: str, at_ns: Any, told: bytes, attempt: int | None 
     seconds, rest = divmod(at_ns, _NS)
     log, counters = voice.log, voice.scope.story.counters
     data = b'{"seq":%d,"at":"%b.%06dZ","job_id":%b,%b,"attempt":%d%b' % (
-        log.next,
+        log.number,
         _second(seconds),
         rest // 1000,
         voice.job_id,

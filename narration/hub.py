@@ -29,7 +29,7 @@ from starlette.responses import Response
 
 from narration.encoding import encode
 from narration.events import EndEvent, Event, StateEvent
-from narration.log import LockedLog, NarrationLog
+from narration.log import LockedLog, NarrationLog, Schedule
 from narration.log_events import LogEvents
 from narration.masking import Mask, cut, masker
 from narration.processor import install
@@ -51,6 +51,14 @@ class NarrationCounters(Counters, StreamCounters, Protocol):
 
 class NoNarrationCounters(NoCounters, NoStreamCounters):
     """Counts nothing: for an application that keeps no metrics."""
+
+
+class LogOf(Protocol):
+    """Makes a story's log."""
+
+    def __call__(self, job_id: str, *, epoch: str, limit: int, schedule: Schedule) -> NarrationLog:
+        """A new log, as `NarrationLog` takes these."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +96,8 @@ class Narration:
     ran, stories are told under a lock. Pass `streams` to share them or to set their heartbeat; by
     default they are told of the server's exit by watching for it. `fast_events` makes plain spans
     and events without the SDK's cleaning (see `fast_events` and `fast_spans`). `log_events` emits
-    each message as a log record as well; all of them then take the slower road.
+    each message as a log record as well; all of them then take the slower road. `log_of` makes the
+    logs of stories that a loop stores.
     """
 
     def __init__(
@@ -102,6 +111,7 @@ class Narration:
         streams: Streams | None = None,
         fast_events: bool = True,
         log_events: LogEvents | None = None,
+        log_of: LogOf = NarrationLog,
     ) -> None:
         self.clock = clock or SystemClock()
         self.counters = counters or NoNarrationCounters()
@@ -110,6 +120,7 @@ class Narration:
         self.streams = streams or Streams(counters=self.counters, watch_exit=True)
         self._fast_events = fast_events
         self._log_events = log_events
+        self._log_of = log_of
         self._tracer: trace.Tracer = trace.NoOpTracer()
         self._consumer: Consumer | None = None
         self._lock = threading.Lock()
@@ -140,7 +151,7 @@ class Narration:
         default). From a loop's thread, or while one is bound, events are stored on that loop.
         """
         consumer = self._bound()
-        log_of = NarrationLog if consumer is not None else LockedLog
+        log_of = self._log_of if consumer is not None else LockedLog
         log = log_of(
             job_id,
             epoch=epoch or secrets.token_hex(4),

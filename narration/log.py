@@ -61,12 +61,14 @@ class EvictedError(LookupError):
 class NarrationLog:
     """A ring of `limit` events (at least 1), written and read on one thread.
 
-    `first` is the oldest sequence that is kept, `next` the one to be given next (they are equal
-    when nothing is kept); `size` is the memory of what is kept, in bytes.
+    `first` is the oldest sequence that is kept, `next` the one after the newest that may be read
+    (they are equal when nothing is kept); `size` is the memory of what is kept, in bytes. `number`
+    is the sequence to be given next: here it is `next`.
     """
 
     __slots__ = (
         "_armed",
+        "_base",
         "_entries",
         "_limit",
         "_packed",
@@ -79,6 +81,7 @@ class NarrationLog:
         "forgotten",
         "job_id",
         "next",
+        "number",
         "readers",
         "size",
     )
@@ -90,11 +93,13 @@ class NarrationLog:
         self.epoch = epoch
         self.first = 1
         self.next = 1
+        self.number = 1
         self.size = 0
         self.ended = False
         self.forgotten = False
         self.readers = 0  # `narration.reader` counts them
         self._entries: list[Entry] = []
+        self._base = 1  # the sequence in the first slot of the ring, in its first round
         self._packed: Blocks = ()
         self._limit = limit
         self._schedule = schedule
@@ -102,6 +107,11 @@ class NarrationLog:
         self._watchers: dict[object, Callable[[], None]] | None = None
         self._renderings: dict[Hashable, Rendering] | None = None
         self._armed = False
+
+    @property
+    def limit(self) -> int:
+        """How many events it keeps."""
+        return self._limit
 
     @property
     def watched(self) -> int:
@@ -120,23 +130,23 @@ class NarrationLog:
 
         The oldest event makes room when the ring is full. An `EndEvent` ends the log.
         """
-        event.seq = self.next
+        event.seq = self.number
         sequence = self.keep(str(event.name.value), level_of(event), encode(event))
         if sequence is not None and isinstance(event, EndEvent):
             self.ended = True
         return sequence
 
     def keep(self, name: str, level: Level, data: bytes) -> int | None:
-        """Keep an event that is encoded with `next` as its sequence; as `append` otherwise."""
+        """Keep an event that is encoded with `number` as its sequence; as `append` otherwise."""
         if self.ended or self.forgotten:
             return None
         sequence = self.next
-        self.next = sequence + 1
+        self.next = self.number = sequence + 1
         entry = _new_entry(Entry, (name, level, data))
         if len(self._entries) < self._limit:
             self._entries.append(entry)
         else:
-            slot = (sequence - 1) % self._limit
+            slot = (sequence - self._base) % self._limit
             self.size -= len(self._entries[slot].data) + ENTRY_OVERHEAD
             self._entries[slot] = entry
             self.first += 1
@@ -224,7 +234,7 @@ class NarrationLog:
         if self._packed:
             places = start - self.first, stop - self.first
             return unpacked(self._packed, *places, _entries_decoder)
-        slot = (start - 1) % self._limit
+        slot = (start - self._base) % self._limit
         found = self._entries[slot : slot + count]
         return found + self._entries[: count - len(found)] if len(found) < count else found
 

@@ -175,6 +175,17 @@ class SpanLog:
                 self._compact.append(data)
                 self._stored += len(data)
 
+    def finished(self) -> list[bytes]:
+        """The finished spans that are kept, compact; `restore` takes them."""
+        self.compact()
+        kept = unpacked(self._packed, 0, count_of(self._packed), _records_decoder)
+        return [*kept, *(self._compact or ())]
+
+    def restore(self, compact: list[bytes]) -> None:
+        """Begin with spans that `finished` gave."""
+        self._compact = [*compact] or None
+        self._stored = sum(map(len, compact))
+
     def pack(self) -> Iterator[None]:
         """Keep the finished spans in compressed blocks: once, when the story has ended.
 

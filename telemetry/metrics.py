@@ -165,6 +165,9 @@ class Metrics:
         self._slow_readers = self._counter(MetricName.SLOW_READERS)
         self._loop_blocked = _Children(self._counter(MetricName.LOOP_BLOCKED))
         self._loop_lag = self._histogram(MetricName.LOOP_LAG)
+        self._store_commit = self._histogram(MetricName.STORE_COMMIT)
+        self._store_events = self._counter(MetricName.STORE_EVENTS)
+        self._store_failures = _Children(self._counter(MetricName.STORE_FAILURES))
         self._http = _Children(self._histogram(MetricName.HTTP_ANSWER))
         self.spans_exported = ExportMetrics(
             exported=self._counter(MetricName.EXPORTED),
@@ -295,6 +298,19 @@ class Metrics:
     def loop_lag(self, seconds: float) -> None:
         """The event loop ran a timer `seconds` late."""
         self._loop_lag.observe(seconds)
+
+    # --- the store --------------------------------------------------------------------------------
+
+    def committed(self, seconds: float, events: int) -> None:
+        """A batch with `events` events was committed, `seconds` after it was handed over."""
+        self._store_commit.observe(seconds)
+        self._store_events.inc(events)
+
+    def commit_failed(self, reason: str) -> None:
+        """A batch was not committed; `reason` is one of a fixed set of words."""
+        self._store_failures[reason].inc()
+
+    # --- HTTP -------------------------------------------------------------------------------------
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """The head of an HTTP answer was sent; all three labels are of bounded sets."""

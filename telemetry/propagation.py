@@ -31,6 +31,15 @@ def extract(headers: Headers) -> Context:
         carrier.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
     if len(carrier.get(_TRACEPARENT, ())) > 1:
         del carrier[_TRACEPARENT]
+    return _extracted(carrier)
+
+
+def read(carrier: Mapping[str, str]) -> Context:
+    """What headers that `inject` gave tell of the caller, on top of nothing."""
+    return _extracted({name: [value] for name, value in carrier.items()})
+
+
+def _extracted(carrier: Mapping[str, list[str]]) -> Context:
     try:
         return propagate.extract(carrier, Context(), _GETTER)
     except Exception:  # a propagator of the user's may raise
@@ -38,11 +47,14 @@ def extract(headers: Headers) -> Context:
         return Context()
 
 
-def inject() -> dict[str, str]:
-    """Headers that tell a server of the current span and baggage; empty where there is neither."""
+def inject(context: Context | None = None) -> dict[str, str]:
+    """Headers that tell of the span and baggage in `context`, by default the current one.
+
+    Empty where there is neither.
+    """
     carrier: dict[str, str] = {}
     try:
-        propagate.inject(carrier)
+        propagate.inject(carrier, context)
     except Exception:  # as above
         _logger.exception("the trace context of a request could not be written")
         return {}

@@ -515,6 +515,28 @@ METRICS: Final = (
         _LAGS,
     ),
     _metric(
+        MetricName.STORE_COMMIT,
+        _HISTOGRAM,
+        "seconds",
+        (),
+        "From handing a batch of changes to the store until it was committed.",
+        _LAGS,
+    ),
+    _metric(
+        MetricName.STORE_EVENTS,
+        _COUNTER,
+        "events",
+        (),
+        "Events of stories that the store has committed.",
+    ),
+    _metric(
+        MetricName.STORE_FAILURES,
+        _COUNTER,
+        "batches",
+        (Label.REASON,),
+        "Batches that the store could not commit; each is tried again.",
+    ),
+    _metric(
         MetricName.HTTP_ANSWER,
         _HISTOGRAM,
         "seconds",

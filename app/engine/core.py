@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from app.engine.counters import JobCounters
 from app.engine.entry import Entry, Kept
 from app.engine.feed import Feed
+from app.engine.journal import Journal
 from app.engine.observer import Observer
 from app.handlers.lifespan import Resources
 from app.jobs.queue import JobQueue
@@ -30,6 +31,7 @@ class Core:
     observer: Observer
     metrics: JobCounters
     feed: Feed
+    journal: Journal
     resources: Resources
     export: Callable[[ReadableSpan], None]
     """Exports a span that ended in a child process."""

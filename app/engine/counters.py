@@ -95,6 +95,14 @@ class JobCounters(Protocol):
 class Counters(JobCounters, NarrationCounters, Protocol):
     """What a whole server counts."""
 
+    def committed(self, seconds: float, events: int) -> None:
+        """A batch with `events` events was committed, `seconds` after it was handed over."""
+        ...
+
+    def commit_failed(self, reason: str) -> None:
+        """A batch was not committed; `reason` is one of a fixed set of words."""
+        ...
+
     @property
     def spans_exported(self) -> ExportCounters:
         """What the export of spans counts."""
@@ -110,6 +118,12 @@ class Uncounted(NoNarrationCounters):
     """Counts nothing: for a server whose metrics are off."""
 
     spans_exported = logs_exported = NoExportCounters()
+
+    def committed(self, seconds: float, events: int) -> None:
+        """Nothing."""
+
+    def commit_failed(self, reason: str) -> None:
+        """Nothing."""
 
     def expect(self, operations: Iterable[str]) -> None:
         """Nothing."""

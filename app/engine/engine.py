@@ -4,21 +4,22 @@ All calls are made on the loop's thread. No await stands between reading a job's
 it. It knows no HTTP; what it refuses, it refuses with an error of `app.jobs.errors`.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.context import Context
 
 from app.engine.blocking import Blocking
 from app.engine.core import Core
+from app.engine.draining import Draining
 from app.engine.entry import Entry, Kept, StopCause
 from app.engine.execution import Execution
 from app.engine.housekeeping import Housekeeping
 from app.engine.intake import Intake
 from app.engine.keeping import Keeping
 from app.engine.loop_watch import LoopWatch
+from app.engine.recovery import Recovery, Restored
 from app.engine.truth import EngineTruth
 from app.engine.waiting import Waiting
 from app.engine.watching import Watching
@@ -29,6 +30,7 @@ from app.jobs.model import Job
 from app.jobs.record import JobRecord, record_of
 from app.jobs.registry import JobFilter
 from app.jobs.submission import RetryChanges, Submission
+from app.store.protocol import Store
 from narration.hub import Narration
 from narration.log import NarrationLog
 from narration.scope import Disclosure
@@ -36,11 +38,13 @@ from narration.span_record import SpanRecord
 from narration.streams import Streams
 from telemetry.names import CancelOrigin, State
 
+if TYPE_CHECKING:
+    import asyncio
+
 STREAM_RETRY_MS: Final = 2000
 """When a client whose stream a drain has closed may come back, milliseconds, before jitter."""
 
 _WAITING: Final = (State.QUEUED, State.RETRYING)
-_UNFINISHED: Final = (*_WAITING, State.RUNNING, State.CANCELLING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +65,7 @@ class Submitted(NamedTuple):
 
 
 class Engine:
-    """Runs jobs in memory, on one loop; made on that loop.
+    """Runs jobs on one loop; made on that loop.
 
     `real_time` says that the loop's time is the real one: only then can it be watched.
     """
@@ -104,6 +108,15 @@ class Engine:
             cancel_unwatched=lambda entry: self._cancel(entry, CancelOrigin.UNWATCHED),
         )
         self._keeping = Keeping(core, self._intake)
+        self._recovery = Recovery(
+            core,
+            operations=self._operations,
+            narration=narration,
+            intake=self._intake,
+            waiting=self._waiting,
+            execution=self._execution,
+            keeping=self._keeping,
+        )
         self._housekeeping = Housekeeping(
             core.loop,
             metrics=core.metrics,
@@ -116,7 +129,7 @@ class Engine:
             if real_time
             else None,
         )
-        self._idle = asyncio.Event()
+        self._draining = Draining(core, stop=self._execution.stop, cancel=self._cancel)
         self._truth = EngineTruth(core, self._keeping.retention, self._operations)
         core.metrics.observe(self._truth)
 
@@ -157,11 +170,29 @@ class Engine:
         """The job as it is now; `JobNotFound`."""
         return self._record(self._core.registry.get(job_id))
 
+    async def settled(self, *job_ids: str) -> None:
+        """Return once all that has become of these jobs by now would outlive the process.
+
+        Without a store, at once.
+
+        Raises:
+            StoreUnavailable: it can't be kept, for now.
+
+        """
+        await self._core.journal.settled(*job_ids)
+
     async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
-        """The job once it has finished, or as it is after `timeout_s` seconds; `JobNotFound`."""
+        """The job once it has finished, or as it is after `timeout_s` seconds; `JobNotFound`.
+
+        Raises:
+            JobNotFound, StoreUnavailable.
+
+        """
         job = self._core.registry.get(job_id)
         await self.ended(job_id, timeout_s)
-        return self._record(job)
+        record = self._record(job)
+        await self.settled(job_id)
+        return record
 
     async def ended(self, job_id: str, timeout_s: float) -> bool:
         """Wait for a job's end, `timeout_s` seconds at most; whether it has come; `JobNotFound`."""
@@ -218,11 +249,14 @@ class Engine:
 
     def ready(self) -> dict[str, bool]:
         """What has to hold for new work to be taken."""
-        limit = self._core.settings.queue_limit
-        return {
-            "accepting": not self._core.draining,
-            "queue": self._core.registry.count(*_WAITING) < limit,
+        core = self._core
+        checks = {
+            "accepting": not core.draining,
+            "queue": core.registry.count(*_WAITING) < core.settings.queue_limit,
         }
+        if core.journal.durable:
+            checks["store"] = core.journal.failing is None
+        return checks
 
     # --- changing them ------------------------------------------------------------------------
 
@@ -266,19 +300,29 @@ class Engine:
         """Begin to keep house; jobs run from the first submission on."""
         self._housekeeping.start()
 
-    async def drain(self, grace_s: float) -> None:
-        """Take no new jobs; give running ones `grace_s` seconds, and cancel what is left.
+    def restore(self, store: Store) -> Restored:
+        """Take up the jobs that an earlier process has left; before any other call.
 
-        Streams that are open now are told and closed. Waiting jobs are cancelled at once (origin
-        `shutdown`): in memory, nobody would run them.
+        Raises:
+            StoreError: they can't be read.
+
         """
-        core = self._core
-        core.draining = True
+        return self._recovery.restore(store)
+
+    async def close(self) -> None:
+        """Keep what there is to keep; nothing is noted after this."""
+        await self._core.journal.close()
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no new jobs; give running ones `grace_s` seconds, and stop what is left.
+
+        Streams that are open now are told and closed. With a store, jobs that wait are left to the
+        next process, and an attempt that is stopped is `lost`: its job is tried again there, if its
+        policy allows. Without one nobody would run them: waiting jobs are cancelled at once, and
+        running ones in the end (origin `shutdown`).
+        """
         self.streams.drain("shutdown", retry_ms=STREAM_RETRY_MS)
-        self._cancel_all(*_WAITING)
-        await self._idle_within(grace_s)
-        self._cancel_all(State.RUNNING, *_WAITING)
-        await self._idle_within(3 * core.settings.cancel_grace_s + 1)
+        await self._draining.drain(grace_s)
 
     def kill_all(self) -> None:
         """End by force what can be ended by force: the process itself is about to end.
@@ -330,9 +374,9 @@ class Engine:
             self._finish(entry)
 
     def _wait_for_retry(self, entry: Entry, delay_s: float) -> None:
+        self._core.journal.traced(entry)
         self._waiting.for_retry(entry, delay_s)
-        if self._core.draining:  # as any job that waits
-            self._cancel(entry, CancelOrigin.SHUTDOWN)
+        self._draining.waits(entry)
 
     def _finish(self, entry: Entry) -> None:
         """A job has reached a terminal state: tell it, keep it, let go of what was live."""
@@ -340,24 +384,9 @@ class Engine:
         self._waiting.leave(entry)
         core.observer.finished(entry)
         entry.release_waiters()
+        core.journal.traced(entry)
         self._keeping.keep(entry)
-        if core.draining and not core.registry.count(*_UNFINISHED):
-            self._idle.set()
-
-    def _cancel_all(self, *states: State) -> None:
-        for entry in list(self._core.entries.values()):
-            if entry.job.state in states:
-                self._cancel(entry, CancelOrigin.SHUTDOWN)
-
-    async def _idle_within(self, timeout_s: float) -> None:
-        self._idle.clear()
-        if not self._core.registry.count(*_UNFINISHED):
-            return
-        timer = self._core.loop.call_later(timeout_s, self._idle.set)
-        try:
-            await self._idle.wait()
-        finally:
-            timer.cancel()
+        self._draining.look_for_idle()
 
 
 def _give_up(waiter: "asyncio.Future[None]") -> None:

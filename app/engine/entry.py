@@ -30,6 +30,8 @@ class StopCause(StrEnum):
     CANCEL = "cancel"
     ATTEMPT_TIMEOUT = "attempt_timeout"
     DEADLINE = "deadline"
+    SHUTDOWN = "shutdown"
+    """The server goes, and another will run the job again."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,19 +7,30 @@ abandoned: its slot is freed, and that is narrated and counted. Nothing here awa
 
 import logging
 from collections.abc import Callable
+from contextvars import Context as ContextVars
+from functools import partial
 
 from app.engine.core import Core
 from app.engine.entry import Entry, RunningAttempt, StopCause
-from app.engine.outcomes import ABANDONED, ERROR_BYTES, Ended, classify, overruled
+from app.engine.outcomes import (
+    ABANDONED,
+    ERROR_BYTES,
+    KILLED,
+    UNHEARD,
+    Ended,
+    classify,
+    overruled,
+)
 from app.engine.runners import start
 from app.engine.runners.ending import Ending, Raised
 from app.engine.sink import AttemptSink
 from app.handlers.context import JobContext
 from app.jobs import job as jobs
-from app.jobs.model import AttemptRecord, Failure
+from app.jobs.model import AttemptError, AttemptRecord, Failure
 from app.jobs.verdict import Fail, Retry, Stop, Succeed, decide
 from narration.masking import cut
-from telemetry.names import TimeoutKind
+from narration.scope import Scope
+from telemetry.names import Outcome, TimeoutKind
 
 _logger = logging.getLogger(__name__)
 
@@ -71,7 +82,30 @@ class Execution:
             clock=core.clock,
             loop=core.loop,
             progress_interval_s=core.settings.progress_interval_s,
+            changed=core.journal.changed,
         )
+        attempt = RunningAttempt(started_mono=now, sink=sink)
+        entry.current = attempt
+        if core.journal.durable:
+            jobs.name_attempt(job, entry.observation.attempt_span_id())
+        # Not before it is on record: an attempt that nobody knows of might run twice.
+        core.journal.then(partial(self._launch, entry, attempt, sink, scope, variables))
+
+    def _launch(
+        self,
+        entry: Entry,
+        attempt: RunningAttempt,
+        sink: AttemptSink,
+        scope: Scope,
+        variables: ContextVars,
+    ) -> None:
+        """Have the handler run, unless it was asked to stop meanwhile."""
+        core, job = self._core, entry.job
+        if entry.current is not attempt:
+            return  # given up before it began
+        if attempt.stop_cause is not None:
+            self._close(entry, attempt, UNHEARD)
+            return
         context = JobContext(
             id=job.id,
             attempt=job.attempt,
@@ -80,8 +114,6 @@ class Execution:
             last_checkpoint=jobs.last_checkpoint(job),
             sink=sink,
         )
-        attempt = RunningAttempt(started_mono=now, sink=sink)
-        entry.current = attempt
         timeout_s = job.policy.timeout_s
         if timeout_s is not None:
             attempt.timer = core.loop.call_later(timeout_s, self._timed_out, entry, attempt)
@@ -145,6 +177,9 @@ class Execution:
             grace_s = self._core.settings.cancel_grace_s
             attempt.grace = self._core.loop.call_later(grace_s, self._grace_over, entry, attempt)
             return
+        if attempt.stop_cause is StopCause.SHUTDOWN:
+            self._close(entry, attempt, UNHEARD)  # it goes with the process
+            return
         self._core.observer.abandoned(entry)
         self._close(entry, attempt, ABANDONED)
 
@@ -180,13 +215,30 @@ class Execution:
         core.observer.attempt_ended(entry, record, ended.exception, entry.last_run_s)
         core.queue.release(job.operation, job.policy.concurrency_key)
         core.free_slots += 1
-        self._follow(entry, attempt, ended, record)
+        self._follow(entry, ended, record, attempt.stop_cause, attempt.stop_requested_mono)
         self.wake()
 
+    def cut(self, entry: Entry, *, at_ns: int) -> None:
+        """An earlier process died while the attempt ran, and was last heard of at `at_ns`."""
+        core, job = self._core, entry.job
+        started_ns = job.attempts[-1].started_ns
+        error = AttemptError(type=Outcome.LOST.value, message=KILLED)
+        record = jobs.end_attempt(
+            job, outcome=Outcome.LOST, error=error, now_ns=max(started_ns, at_ns)
+        )
+        entry.last_run_s = max(0, at_ns - started_ns) / 1e9
+        core.observer.attempt_ended(entry, record, None, entry.last_run_s)
+        self._follow(entry, Ended(outcome=Outcome.LOST, error=error), record)
+
     def _follow(
-        self, entry: Entry, attempt: RunningAttempt, ended: Ended, record: AttemptRecord
+        self,
+        entry: Entry,
+        ended: Ended,
+        record: AttemptRecord,
+        cause: StopCause | None = None,
+        stop_requested_mono: float | None = None,
     ) -> None:
-        """Do what the verdict says."""
+        """Do what the verdict says; the attempt was asked to stop for `cause`, if it was."""
         core, job = self._core, entry.job
         now_ns = core.clock.wall_ns()
         verdict = decide(
@@ -196,7 +248,7 @@ class Execution:
             exception_types=ended.exception_types,
             retry_after_s=ended.retry_after_s,
             abandoned=ended.abandoned,
-            deadline_passed=attempt.stop_cause is StopCause.DEADLINE,
+            deadline_passed=cause is StopCause.DEADLINE,
             left_s=job.left_s(core.clock.monotonic()),
         )
         match verdict:
@@ -209,11 +261,11 @@ class Execution:
                 jobs.succeed(job, result=ended.result, now_ns=now_ns)
             case Stop():
                 jobs.stop(job, abandoned=ended.abandoned, now_ns=now_ns)
-                if attempt.stop_requested_mono is not None:
-                    entry.stopped_after_s = core.clock.monotonic() - attempt.stop_requested_mono
+                if stop_requested_mono is not None:
+                    entry.stopped_after_s = core.clock.monotonic() - stop_requested_mono
             case Fail() as verdict:
                 entry.timeout_kind = verdict.timeout
-                passed = attempt.stop_cause is StopCause.DEADLINE  # counted when it passed
+                passed = cause is StopCause.DEADLINE  # counted when it passed
                 if verdict.timeout is TimeoutKind.DEADLINE and not passed:
                     core.observer.waiting_timed_out(entry, TimeoutKind.DEADLINE)
                 jobs.fail(job, _failure(verdict, record), now_ns=now_ns)

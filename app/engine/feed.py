@@ -14,4 +14,4 @@ class Feed:
     def announce(self, job: Job, at: str) -> None:
         """Append the job's state as it is now, at `at` (RFC 3339)."""
         log = self.log
-        log.keep(states.STATE, states.PASSES, states.in_feed(job, log.next, at))
+        log.keep(states.STATE, states.PASSES, states.in_feed(job, log.number, at))

@@ -4,7 +4,7 @@ It makes the job, its story and its span, and hands the entry on to waiting.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -19,13 +19,16 @@ from app.jobs.errors import (
     NotFinished,
     OperationNotFound,
     QueueFull,
+    StoreUnavailable,
 )
 from app.jobs.idempotency import Idempotency
 from app.jobs.model import Job
 from app.jobs.policy import Limits, Policy, resolve
 from app.jobs.submission import RetryChanges, Submission, asks_nothing, changed
+from app.store.protocol import Provenance
 from narration.hub import Narration
 from telemetry.names import State
+from telemetry.propagation import inject
 
 RETRY_AFTER_S: Final = 1.0
 """When a refused submission may come again, seconds."""
@@ -35,6 +38,13 @@ EPOCH: Final = 8
 
 ACCEPTED: Final = 202
 """The status under which a submission is remembered."""
+
+
+class Key(NamedTuple):
+    """An idempotency key, and the hash of the body that came with it."""
+
+    text: str
+    body_hash: str
 
 
 class Intake:
@@ -79,18 +89,17 @@ class Intake:
             IdempotencyConflict: refused, and nothing has changed.
 
         """
+        key = None
         try:
-            if idempotency_key is None or body_hash is None:
-                return self._make(submission, parent), True, ACCEPTED
-            known = self._idempotency.find(idempotency_key, body_hash)
-            if known is not None:
-                return self._core.registry.get(known.job_id), False, known.status
-            job = self._make(submission, parent)
+            if idempotency_key is not None and body_hash is not None:
+                key = Key(idempotency_key, body_hash)
+                known = self._idempotency.find(*key)
+                if known is not None:
+                    return self._core.registry.get(known.job_id), False, known.status
+            return self._make(submission, parent, key=key), True, ACCEPTED
         except NarratorError as error:
             self._refused(error)
             raise
-        self._idempotency.remember(idempotency_key, body_hash, job_id=job.id, status=ACCEPTED)
-        return job, True, ACCEPTED
 
     def retry(self, job_id: str, changes: RetryChanges | None, *, parent: Context | None) -> Job:
         """Run a finished job again, with changes, as a new job linked to it.
@@ -117,8 +126,21 @@ class Intake:
         """Count a submission that is refused, by the kind of error."""
         self._core.metrics.refused(error.code)
 
+    def remember(self, job: Job, provenance: Provenance) -> None:
+        """A job of an earlier process answers to its idempotency key."""
+        if provenance.idempotency_key is not None and provenance.body_hash is not None:
+            self._remember(job, Key(provenance.idempotency_key, provenance.body_hash))
+
+    def _remember(self, job: Job, key: Key) -> None:
+        self._idempotency.remember(key.text, key.body_hash, job_id=job.id, status=ACCEPTED)
+
     def _make(
-        self, submission: Submission, parent: Context | None, retry_of: Job | None = None
+        self,
+        submission: Submission,
+        parent: Context | None,
+        *,
+        retry_of: Job | None = None,
+        key: Key | None = None,
     ) -> Job:
         core = self._core
         operation = self._operations.get(submission.operation)
@@ -139,8 +161,31 @@ class Intake:
         entry = self._entry(job, operation, parent, retry_of)
         core.registry.add(job)
         core.entries[job.id] = entry
+        if key is not None:
+            self._remember(job, key)
+        if core.journal.durable:
+            core.journal.made(job.id, self._provenance(entry, parent, retry_of, key))
         self._admit(entry)
         return job
+
+    def _provenance(
+        self, entry: Entry, parent: Context | None, retry_of: Job | None, key: Key | None
+    ) -> Provenance:
+        """What a later process needs of the job beside its record."""
+        again = self._core.kept[retry_of.id].identity if retry_of else None
+        return Provenance(
+            idempotency_key=key.text if key else None,
+            body_hash=key.body_hash if key else None,
+            carrier=inject(parent or Context()),
+            trace_flags=int(entry.observation.span.get_span_context().trace_flags),
+            retry_of=None
+            if again is None or not again.is_valid
+            else (
+                trace.format_trace_id(again.trace_id),
+                trace.format_span_id(again.span_id),
+                int(again.trace_flags),
+            ),
+        )
 
     def _policy(self, submission: Submission, operation: Operation) -> Policy:
         """The job's policy; where it asks for nothing, one made once for the operation."""
@@ -182,6 +227,8 @@ class Intake:
         core = self._core
         if core.draining:
             raise Draining(retry_after_s=RETRY_AFTER_S)
+        if core.journal.failing is not None:
+            raise StoreUnavailable(core.journal.failing, retry_after_s=RETRY_AFTER_S)
         limit = core.settings.queue_limit
         if core.registry.count(State.QUEUED, State.RETRYING) >= limit:
             raise QueueFull(limit, retry_after_s=RETRY_AFTER_S)

@@ -13,15 +13,17 @@ from typing import Any, Final
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, TraceFlags
 
 from app.handlers.operation import Operation
 from app.jobs.model import AttemptError, AttemptRecord, Job
+from app.store.protocol import Provenance
 from narration.scope import Scope, with_scope
 from telemetry import names
+from telemetry.known_spans import named
 from telemetry.names import Outcome, State
 from telemetry.past_spans import PastSpans
-from telemetry.propagation import parentage
+from telemetry.propagation import parentage, read
 
 _NO_BAGGAGE: Final = Context()
 
@@ -45,39 +47,44 @@ class JobSpans:
         self, job: Job, scope: Scope, parent: Context | None, retry_of: SpanContext | None
     ) -> tuple[Span, Context]:
         """The job's span, under the caller's or linked to it; and the caller's baggage."""
-        base, links = parentage(parent or Context(), link=self._link_parent)
-        if retry_of is not None and retry_of.is_valid:
-            links.append(Link(retry_of))
-        span = self._start(
-            sys.intern(f"{names.SPAN_JOB} {job.operation}"),
-            context=with_scope(scope, base),
-            links=links,
-            attributes=_attributes(job),
-            start_time=job.created_ns,
+        return self._start_job(self._tracer, job, scope, parent or Context(), retry_of)
+
+    def resume_job(self, job: Job, scope: Scope, provenance: Provenance) -> tuple[Span, Context]:
+        """The same span again, of a job that an earlier process has begun."""
+        again = provenance.retry_of
+        retry_of = None
+        if again is not None:
+            trace_id, span_id, flags = again
+            retry_of = SpanContext(
+                int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(flags)
+            )
+        tracer = named(self._tracer, job.trace_id, job.span_id)
+        return self._start_job(tracer, job, scope, read(provenance.carrier), retry_of)
+
+    def resume_attempt(self, job: Job, operation: Operation, scope: Scope, under: Context) -> Span:
+        """The same span again, of the attempt that an earlier process left running."""
+        left = job.attempts[-1]
+        tracer = named(self._tracer, job.trace_id, left.span_id)
+        return self._start(
+            tracer,
+            names.SPAN_ATTEMPT,
+            context=with_scope(scope, under),
+            kind=SpanKind.CONSUMER,
+            attributes=_attempt_attributes(job, operation),
+            start_time=left.started_ns,
         )
-        return span, base if baggage.get_all(base) else _NO_BAGGAGE
 
     def start_attempt(
         self, job: Job, operation: Operation, scope: Scope, under: Context, at_ns: int
     ) -> tuple[Span, Context]:
         """The span of the attempt that begins; and the context that the handler runs in."""
         context = with_scope(scope, under)
-        function = operation.function
         span = self._start(
+            self._tracer,
             names.SPAN_ATTEMPT,
             context=context,
             kind=SpanKind.CONSUMER,
-            attributes={
-                names.JOB_ID: job.id,
-                names.JOB_OPERATION: job.operation,
-                names.JOB_ATTEMPT: job.attempt,
-                names.CODE_FUNCTION_NAME: f"{function.__module__}.{function.__qualname__}",
-                names.MESSAGING_SYSTEM: names.SCOPE,
-                names.MESSAGING_OPERATION_NAME: "run",
-                names.MESSAGING_OPERATION_TYPE: "process",
-                names.MESSAGING_DESTINATION_NAME: job.operation,
-                names.MESSAGING_MESSAGE_ID: job.id,
-            },
+            attributes=_attempt_attributes(job, operation),
             start_time=at_ns,
         )
         return span, trace.set_span_in_context(span, context)
@@ -94,10 +101,31 @@ class JobSpans:
             end_ns=end_ns,
         )
 
-    def _start(self, name: str, **options: Any) -> Span:
+    def _start_job(
+        self,
+        tracer: trace.Tracer,
+        job: Job,
+        scope: Scope,
+        parent: Context,
+        retry_of: SpanContext | None,
+    ) -> tuple[Span, Context]:
+        base, links = parentage(parent, link=self._link_parent)
+        if retry_of is not None and retry_of.is_valid:
+            links.append(Link(retry_of))
+        span = self._start(
+            tracer,
+            sys.intern(f"{names.SPAN_JOB} {job.operation}"),
+            context=with_scope(scope, base),
+            links=links,
+            attributes=_attributes(job),
+            start_time=job.created_ns,
+        )
+        return span, base if baggage.get_all(base) else _NO_BAGGAGE
+
+    def _start(self, tracer: trace.Tracer, name: str, **options: Any) -> Span:
         """A new span; one that records nothing where the application's own processors raise."""
         try:
-            return self._tracer.start_span(name, **options)
+            return tracer.start_span(name, **options)
         except Exception:
             _logger.exception("span %r could not be started", name)
             return trace.INVALID_SPAN
@@ -163,6 +191,21 @@ def _record_exception(
         if told is not None:
             attributes = {names.EXCEPTION_TYPE: told.type, names.EXCEPTION_MESSAGE: told.message}
             span.add_event(names.EXCEPTION_EVENT, attributes, at_ns)
+
+
+def _attempt_attributes(job: Job, operation: Operation) -> dict[str, Any]:
+    function = operation.function
+    return {
+        names.JOB_ID: job.id,
+        names.JOB_OPERATION: job.operation,
+        names.JOB_ATTEMPT: job.attempt,
+        names.CODE_FUNCTION_NAME: f"{function.__module__}.{function.__qualname__}",
+        names.MESSAGING_SYSTEM: names.SCOPE,
+        names.MESSAGING_OPERATION_NAME: "run",
+        names.MESSAGING_OPERATION_TYPE: "process",
+        names.MESSAGING_DESTINATION_NAME: job.operation,
+        names.MESSAGING_MESSAGE_ID: job.id,
+    }
 
 
 def _attributes(job: Job) -> dict[str, Any]:

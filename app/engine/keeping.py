@@ -10,8 +10,9 @@ from typing import Final
 
 from app.engine.compaction import Compaction
 from app.engine.core import Core
-from app.engine.entry import Entry
+from app.engine.entry import Entry, Kept
 from app.engine.intake import Intake
+from app.jobs.model import Job
 from app.jobs.retention import Retention
 
 ENTRY_BYTES: Final = 2560
@@ -40,6 +41,15 @@ class Keeping:
         self.compaction.add(job_id)
         self.sweep()
 
+    def restore(self, job: Job, kept: Kept) -> None:
+        """A job of an earlier process, which has finished, is kept for as long as it would be."""
+        core = self._core
+        core.kept[job.id] = kept
+        since_s = max(0.0, (core.clock.wall_ns() - (job.finished_ns or 0)) / 1e9)
+        self._weigh(job.id, core.clock.monotonic() - since_s)
+        for _ in self._pack(job.id):  # at once: there may be many, and nobody waits for the loop
+            pass
+
     def forget(self, job_id: str) -> None:
         """Forget a finished job; its readers are told.
 
@@ -48,6 +58,7 @@ class Keeping:
 
         """
         self._core.registry.forget(job_id)
+        self._core.journal.forgotten(job_id)
         self._intake.forget(job_id)
         self.retention.remove(job_id)
         self._core.kept.pop(job_id).log.forget()
@@ -66,8 +77,9 @@ class Keeping:
         if job_id in self._core.kept:
             self._weigh(job_id)
 
-    def _weigh(self, job_id: str) -> None:
+    def _weigh(self, job_id: str, finished_mono: float | None = None) -> None:
         job, kept = self._core.registry.get(job_id), self._core.kept[job_id]
         size = ENTRY_BYTES + kept.log.size + kept.spans.size + len(job.params_json)
         size += len(job.result or b"") + len(job.checkpoint or b"")
-        self.retention.add(job.id, size=size, now_mono=self._core.clock.monotonic())
+        now = self._core.clock.monotonic() if finished_mono is None else finished_mono
+        self.retention.add(job.id, size=size, now_mono=now)

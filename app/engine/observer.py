@@ -21,6 +21,7 @@ from app.engine.loop_watch import Blocked
 from app.engine.moments import Told
 from app.handlers.operation import Operation
 from app.jobs.model import AttemptRecord, Job
+from app.store.protocol import Provenance
 from narration import formatting
 from narration.scope import Disclosure, Scope
 from narration.story import NARRATOR, Story
@@ -63,11 +64,32 @@ class Observer:
         retry_of: SpanContext | None,
     ) -> Observation:
         """Start the job's span, and say in which scope the job itself speaks."""
-        disclosure = self._disclosure(operation)
+        disclosure = self.disclosure(operation)
         scope = Scope(story=self._told_to(story), actor=NARRATOR, attempt=0, disclosure=disclosure)
         span, baggage = self._spans.start_job(job, scope, parent, retry_of)
         self._metrics.submitted(job.operation, job.policy.priority)
         return Observation(scope=scope, span=span, baggage=baggage)
+
+    def resumed(
+        self, job: Job, operation: Operation, story: Story, provenance: Provenance
+    ) -> Observation:
+        """Take up the span of a job of an earlier process, and that of an attempt it left."""
+        scope = Scope(
+            story=self._told_to(story),
+            actor=NARRATOR,
+            attempt=0,
+            disclosure=self.disclosure(operation),
+        )
+        span, baggage = self._spans.resume_job(job, scope, provenance)
+        seen = Observation(scope=scope, span=span, baggage=baggage)
+        now_ns, now = self._clock.wall_ns(), self._clock.monotonic()
+        if job.queued_ns is not None:
+            seen.waiting_from_mono = job.queued_mono
+        elif job.state is State.RETRYING and job.attempts and job.attempts[-1].finished_ns:
+            seen.backoff_from_mono = now - max(0, now_ns - job.attempts[-1].finished_ns) / 1e9
+        elif job.state in (State.RUNNING, State.CANCELLING):
+            seen.attempt_span = self._spans.resume_attempt(job, operation, scope, seen.context)
+        return seen
 
     def deferred(self, entry: Entry) -> None:
         """The job waits for its first stream."""
@@ -182,7 +204,7 @@ class Observer:
         self._tell_state(entry, now)
         entry.story.put(moments.end_event, job, now)
 
-    def _disclosure(self, operation: Operation) -> Disclosure:
+    def disclosure(self, operation: Operation) -> Disclosure:
         """What clients may see of the operation's jobs: made once for all of them."""
         found = self._disclosures.get(operation.name)
         if found is None:
@@ -237,4 +259,4 @@ class Observer:
 def _keep_state(entry: Entry, at: str) -> None:
     """Store the state in the story: as bytes already, which gives the story nothing to encode."""
     log = entry.log
-    log.keep(states.STATE, states.PASSES, states.in_story(entry.job, log.next, at))
+    log.keep(states.STATE, states.PASSES, states.in_story(entry.job, log.number, at))

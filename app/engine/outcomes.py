@@ -39,8 +39,14 @@ class Ended:
     abandoned: bool = False
 
 
+SHUT_DOWN: Final = "the server shut down before the attempt had ended"
+KILLED: Final = "the server died while the attempt ran"
+
 ABANDONED: Final = Ended(outcome=Outcome.LOST, abandoned=True)
 """The handler would not stop: nobody knows how it ends."""
+
+UNHEARD: Final = Ended(outcome=Outcome.LOST)
+"""Nothing was heard of its end; the cause for which it was asked to stop says what it is."""
 
 
 def classify(ending: Ending, *, max_result_bytes: int, tidy: Callable[[str], str]) -> Ended:
@@ -67,6 +73,8 @@ def overruled(ended: Ended, cause: StopCause | None, entry: Entry) -> Ended:
     policy = entry.job.policy
     if cause is StopCause.CANCEL:
         outcome, message = Outcome.CANCELLED, None
+    elif cause is StopCause.SHUTDOWN:
+        outcome, message = Outcome.LOST, SHUT_DOWN
     elif cause is StopCause.DEADLINE:
         outcome = Outcome.TIMEOUT
         message = f"not finished within deadline_s = {policy.deadline_s or 0:g} s"

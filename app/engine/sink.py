@@ -14,7 +14,7 @@ import msgspec
 
 from app.engine import results
 from app.engine.entry import Entry
-from app.jobs.model import Progress
+from app.jobs.model import Job, Progress
 from narration.events import Event, OutputEvent, ProgressEvent
 from narration.masking import cut
 from telemetry.clock import Clock, rfc3339
@@ -25,7 +25,10 @@ _CHECKPOINT_LIMIT: Final = 1 << 20
 
 
 class AttemptSink:
-    """The engine's end of one attempt's `JobContext`."""
+    """The engine's end of one attempt's `JobContext`.
+
+    `changed` is told, on the loop's thread, of a job with new progress or another checkpoint.
+    """
 
     def __init__(
         self,
@@ -34,12 +37,14 @@ class AttemptSink:
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
         progress_interval_s: float,
+        changed: Callable[[Job], None],
     ) -> None:
         self._entry = entry
         self._clock = clock
         self._loop = loop
         self._loop_thread = threading.get_ident()
         self._interval_s = progress_interval_s
+        self._tell_changed = changed
         self._closed = False
 
     def progress(self, done: float, total: float | None, text: str | None) -> None:
@@ -81,6 +86,7 @@ class AttemptSink:
         encoded = results.encode(value, what="checkpoint", limit=_CHECKPOINT_LIMIT)
         if not self._is_late():
             self._entry.job.checkpoint = encoded
+            self._changed()
 
     def close(self) -> None:
         """The attempt is over: tell the newest progress, and take nothing more.
@@ -101,6 +107,7 @@ class AttemptSink:
         if self._is_late():
             return None
         entry.job.progress = progress
+        self._tell_changed(entry.job)
         if entry.timers and "progress" in entry.timers:
             return None
         now, last = self._clock.monotonic(), entry.progress_told_mono
@@ -128,6 +135,13 @@ class AttemptSink:
         if self._is_late():
             return None
         return OutputEvent(at=rfc3339(wall_ns), chunk=chunk, truncated=truncated)
+
+    def _changed(self) -> None:
+        """Have the job kept as it is now; from any thread."""
+        if threading.get_ident() == self._loop_thread:
+            self._tell_changed(self._entry.job)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._tell_changed, self._entry.job)
 
     def _is_late(self) -> bool:
         if self._closed:

@@ -56,17 +56,8 @@ class Waiting:
         core, job = self._core, entry.job
         now = core.clock.monotonic()
         jobs.queue(job, now_ns=core.clock.wall_ns(), now_mono=now)
-        core.queue.push(
-            job.id,
-            priority=job.policy.priority,
-            operation=job.operation,
-            concurrency_key=job.policy.concurrency_key,
-            now_mono=now,
-        )
         entry.disarm("attach")
-        limit_s = job.policy.queue_timeout_s
-        if limit_s is not None and job.started_ns is None:
-            self._arm(entry, "queue", limit_s, self._expire, TimeoutKind.QUEUE)
+        self._line_up(entry, now)
         core.observer.queued(entry, core.queue.position(job.id) or 0)
         if not core.free_slots and not job.attempt:
             slim(entry.observation.span)  # it will really wait, and has never run
@@ -76,10 +67,41 @@ class Waiting:
         """Hold no slot until `delay_s` seconds have passed, then queue again."""
         self._arm(entry, "retry", delay_s, self._due)
 
+    def resume(self, entry: Entry) -> None:
+        """A job of an earlier process goes on to wait, each of its limits where it was."""
+        core, job, now = self._core, entry.job, self._core.clock.monotonic()
+        left_s = job.left_s(now)
+        if left_s is not None:
+            self._arm(entry, "deadline", max(0.0, left_s), self._deadline)
+        if job.deferred:
+            until = job.created_mono + job.policy.attach_timeout_s
+            self._arm(entry, "attach", max(0.0, until - now), self._expire, TimeoutKind.ATTACH)
+        elif job.state is State.RETRYING:
+            due_s = ((job.next_retry_ns or 0) - core.clock.wall_ns()) / 1e9
+            self.for_retry(entry, max(0.0, due_s))
+        elif job.state is State.QUEUED:
+            self._line_up(entry, job.queued_mono)
+        slim(entry.observation.span)
+
     def leave(self, entry: Entry) -> None:
         """The job waits no longer, for whatever reason: no trace of it in queue or timers."""
         self._core.queue.remove(entry.job.id)
         entry.disarm_all()
+
+    def _line_up(self, entry: Entry, since_mono: float) -> None:
+        """Into the queue as of `since_mono`, with its limit."""
+        core, job = self._core, entry.job
+        core.queue.push(
+            job.id,
+            priority=job.policy.priority,
+            operation=job.operation,
+            concurrency_key=job.policy.concurrency_key,
+            now_mono=since_mono,
+        )
+        limit_s = job.policy.queue_timeout_s
+        if limit_s is not None and job.started_ns is None:
+            left_s = max(0.0, since_mono + limit_s - core.clock.monotonic())
+            self._arm(entry, "queue", left_s, self._expire, TimeoutKind.QUEUE)
 
     def _due(self, entry: Entry) -> None:
         entry.disarm("retry")

@@ -220,6 +220,16 @@ def build(
     )
 
 
+def absent(name: str) -> Operation:
+    """Stands for an operation that is not served: for jobs that wait until it is."""
+
+    def not_served() -> None:
+        """Is not served by this server."""
+
+    target = Target(module=__name__, attribute="absent")
+    return build(not_served, Mark(name, Options()), target=target)
+
+
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether `function` runs on an event loop: `async def`, with or without `yield`."""
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

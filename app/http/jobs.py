@@ -106,7 +106,9 @@ class JobRoutes:
             idempotency_key=key,
             body_hash=None if key is None else body_hash(body),
         )
-        return accepted(engine.record(taken.job_id), request, taken.status)
+        record = engine.record(taken.job_id)
+        await engine.settled(taken.job_id)
+        return accepted(record, request, taken.status)
 
     async def list(self, request: Request, query: Annotated[ListQuery, Query()]) -> Response:
         """List jobs, newest first, page by page."""
@@ -118,7 +120,9 @@ class JobRoutes:
             since=nanoseconds(query.since),
             until=nanoseconds(query.until),
         )
-        page = self._serving.engine().find(chosen, query.cursor, query.limit)
+        engine = self._serving.engine()
+        page = engine.find(chosen, query.cursor, query.limit)
+        await engine.settled(*[each.id for each in page.jobs])
         prefix = root_path(request)
         content = JobPage.model_construct(
             jobs=[mounted(record, prefix) for record in page.jobs],
@@ -133,7 +137,9 @@ class JobRoutes:
         """Read a job; with `wait`, once it has ended or the time is over."""
         engine = self._serving.engine()
         if query.wait is None:
-            return record_response(engine.record(job_id), request)
+            record = engine.record(job_id)
+            await engine.settled(job_id)
+            return record_response(record, request)
         return record_response(await engine.wait(job_id, query.wait), request)
 
     async def cancel(self, request: Request, job_id: str) -> Response:
@@ -142,23 +148,30 @@ class JobRoutes:
         body = await read_json(request, limit=self._serving.settings.max_body_bytes)
         if body not in (None, {}):
             raise Problem(INVALID, "A cancel has no body, or {}.")
-        return record_response(self._serving.engine().cancel(job_id), request, 202)
+        engine = self._serving.engine()
+        record = engine.cancel(job_id)
+        await engine.settled(job_id)
+        return record_response(record, request, 202)
 
     async def retry(self, request: Request, job_id: str) -> Response:
         """Run a finished job again as a new job, as it was or with changed fields."""
         refuse_unknown_parameters(request, ())
         body = await read_json(request, limit=self._serving.settings.max_body_bytes)
         changes = None if body is None else validated(RetryChanges, body)
+        engine = self._serving.engine()
         try:
-            record = self._serving.engine().retry(job_id, changes, caller_context(request))
+            record = engine.retry(job_id, changes, caller_context(request))
         except ValidationError as error:  # of the old submission and the changes together
             raise invalid_submission(error) from None
+        await engine.settled(record.id)
         return accepted(record, request, 202)
 
     async def forget(self, request: Request, job_id: str) -> Response:
         """Forget a finished job: its record, its story, its trace."""
         refuse_unknown_parameters(request, ())
-        self._serving.engine().forget(job_id)
+        engine = self._serving.engine()
+        engine.forget(job_id)
+        await engine.settled(job_id)
         return Response(status_code=204)
 
 

@@ -210,6 +210,19 @@ class Draining(Unavailable):
         )
 
 
+class StoreUnavailable(Unavailable):
+    """The store can't be written, so nothing can be acknowledged."""
+
+    code = "store-unavailable"
+
+    def __init__(self, problem: str, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"the store can't be written ({problem}), so nothing can be acknowledged; "
+            "what was asked for may be done or not: ask again, with the same Idempotency-Key",
+            retry_after_s=retry_after_s,
+        )
+
+
 def field_error(message: str, *loc: str | int) -> FieldError:
     """One entry of `errors`: what is wrong, and the path to the field it is about."""
     return {"loc": list(loc), "message": message}

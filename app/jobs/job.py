@@ -30,6 +30,7 @@ __all__ = [
     "end_attempt",
     "fail",
     "last_checkpoint",
+    "name_attempt",
     "queue",
     "schedule_retry",
     "start",
@@ -123,6 +124,18 @@ def start(job: Job, *, now_ns: int, span_id: str | None = None) -> AttemptRecord
         job.started_ns = now_ns
     _enter(job, after)
     return attempt
+
+
+def name_attempt(job: Job, span_id: str | None) -> None:
+    """Say by which span the running attempt is traced, before its end.
+
+    Raises:
+        IllegalTransition: no attempt is running.
+
+    """
+    if not _attempt_runs(job):
+        raise IllegalTransition(job.state, "name an attempt", TRANSITIONS[job.state])
+    job.attempts = (*job.attempts[:-1], replace(job.attempts[-1], span_id=span_id))
 
 
 def end_attempt(

@@ -5,7 +5,8 @@ takes no room: many jobs wait, or are kept, at once. Who may change what is in `
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -121,6 +122,14 @@ class Job:
     on_change: Callable[["Job"], None] = _ignore
     """Called after each change of state or of `deferred`; the registry keeps its counts by it."""
 
+    def snapshot(self) -> "Job":
+        """The job as it is now, which nobody changes; its `on_change` tells nobody."""
+        made = object.__new__(Job)
+        for name, value in zip(_FIELDS, _values(self), strict=True):
+            setattr(made, name, value)
+        made.on_change = _ignore
+        return made
+
     @property
     def params(self) -> dict[str, Any]:
         """The params, a fresh copy: what a handler does to its own is not seen by the next."""
@@ -167,3 +176,7 @@ class Job:
             "type": failure.type,
             "message": failure.message,
         }
+
+
+_FIELDS: Final = tuple(each.name for each in fields(Job) if each.name != "on_change")
+_values: Final = attrgetter(*_FIELDS)

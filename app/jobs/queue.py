@@ -70,6 +70,7 @@ class _Operation:
     """The lanes of one operation, and what each offers."""
 
     concurrency: Concurrency
+    held: bool = False
     running: int = 0
     lanes: dict[str | None, _Lane] = field(default_factory=dict)
     offers: Any = field(default_factory=SortedList)
@@ -136,6 +137,10 @@ class JobQueue:
         if concurrency_key is not None:
             self._by_key.setdefault(concurrency_key, set()).add(operation)
         self._offer(operation, concurrency_key)
+
+    def hold(self, operation: str) -> None:
+        """Let no job of `operation` run: they wait until they are removed."""
+        self._operation(operation).held = True
 
     def pop(self) -> str | None:
         """The best job that may run now; from here on it counts as running, until `release`.
@@ -243,7 +248,7 @@ class JobQueue:
             if key is not None and not lane.jobs:
                 self._drop_lane(operation, key)
         limit = mine.concurrency.limit
-        full = limit is not None and mine.running >= limit
+        full = mine.held or (limit is not None and mine.running >= limit)
         best = None if full or not mine.offers else mine.offers[0]
         mine.offered = _exchange(self._offers, mine.offered, best)
 

@@ -9,7 +9,7 @@ import base64
 import binascii
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -86,9 +86,13 @@ class _Place:
 
 
 class JobRegistry:
-    """The jobs by id and in order of their making."""
+    """The jobs by id and in order of their making.
 
-    def __init__(self) -> None:
+    `changed`, if there is one, is told of each job that is new, or in another state than before.
+    """
+
+    def __init__(self, changed: Callable[[Job], None] | None = None) -> None:
+        self._told = changed
         self._places: dict[str, _Place] = {}
         self._by_number: Any = SortedDict()
         self._counts: dict[tuple[State, str, bool], _Count] = {}
@@ -106,7 +110,19 @@ class JobRegistry:
         return iter([place.job for place in reversed(self._by_number.values())])
 
     def add(self, job: Job) -> None:
-        """Know a job, give it its number unless it has one, and count it from now on.
+        """Know a new job, give it its number, and count it from now on.
+
+        Raises:
+            ValueError: the id is taken.
+
+        """
+        job.number = self._last + 1
+        self.restore(job)
+        if self._told is not None:
+            self._told(job)
+
+    def restore(self, job: Job) -> None:
+        """Know a job that has its number already, and tell nobody.
 
         Raises:
             ValueError: the id is taken.
@@ -114,8 +130,6 @@ class JobRegistry:
         """
         if job.id in self._places:
             raise ValueError(f"there is already a job {job.id}")
-        if not job.number:
-            job.number = self._last + 1
         self._last = max(self._last, job.number)
         place = _Place(job, self._count_of(job))
         self._places[job.id] = self._by_number[job.number] = place
@@ -215,6 +229,8 @@ class JobRegistry:
         place.counted.jobs -= 1
         place.counted = self._count_of(job)
         place.counted.jobs += 1
+        if self._told is not None:
+            self._told(job)
 
     def _count_of(self, job: Job) -> _Count:
         """Where `job` is counted as it is now; there are as many as ways for a job to be."""

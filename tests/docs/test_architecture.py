@@ -27,7 +27,7 @@ IMPORTERS: Final = {
 }
 """Who may import what; a folder ends with a slash."""
 
-WAITING: Final = {"wait", "ended", "drain", "_idle_within"}
+WAITING: Final = {"wait", "ended", "settled", "close", "drain", "_idle_within"}
 """The coroutines of the engine; the runners supervise child processes, and have their own."""
 
 ENVIRONMENT_READERS: Final = {
@@ -43,6 +43,7 @@ THREAD_STARTERS: Final = {
     "app/engine/runners/child.py",
     "narration/polling.py",
     "telemetry/export.py",
+    "app/engine/store_journal.py",
 }
 WALL_CLOCKS: Final = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "date.today"}
 
@@ -158,7 +159,7 @@ def test_only_one_module_writes_a_jobs_state() -> None:
 def test_only_logs_assign_a_sequence() -> None:
     writers = {path for path, tree in modules().items() if any(assigned(tree, "seq"))}
 
-    assert writers == {"narration/log.py", "narration/capture.py"}
+    assert writers == {"narration/log.py", "narration/held_log.py", "narration/capture.py"}
 
 
 def test_the_domain_awaits_nothing_and_the_engine_only_an_end() -> None:

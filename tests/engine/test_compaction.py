@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from itertools import pairwise
 
+import pytest
+
 from app.engine.compaction import COMPACT_AFTER_S, PAUSE_S, Compaction
 from app.virtual_time import VirtualClock, run_virtual
 from narration.span_record import SpanRecord
 from tests.engine.harness import Bench, run
 from tests.engine.operations import sleep
+
+pytestmark = pytest.mark.backend("memory")
 
 
 class _Clock:

@@ -35,6 +35,7 @@ def test_the_epoch_belongs_to_one_jobs_log_and_the_first_sequence_is_1() -> None
     async def test(bench: Bench) -> None:
         jobs = [bench.submit("sleep") for _ in range(3)]
         logs = [bench.engine.log(job) for job in jobs]
+        await bench.settle()
 
         assert len({log.epoch for log in logs}) == 3
         assert [log.first for log in logs] == [1, 1, 1]

@@ -9,6 +9,8 @@ from app.handlers.operation import operation
 from tests.engine.harness import Bench, run
 from tests.engine.operations import sleep
 
+pytestmark = pytest.mark.backend("memory")
+
 
 @operation("gives")
 async def gives(size: int) -> str:

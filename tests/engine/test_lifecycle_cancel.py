@@ -20,6 +20,7 @@ def test_a_queued_job_is_cancelled_at_once() -> None:
         await bench.settle()
         job = bench.submit("sleep")
         record = bench.engine.cancel(job)
+        await bench.settle()
 
         assert record.state == "cancelled"
         assert record.started_at is None

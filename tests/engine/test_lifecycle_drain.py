@@ -1,4 +1,7 @@
-"""Shutting down: nothing new, waiting jobs cancelled, running ones given their time."""
+"""Shutting down: nothing new, waiting jobs cancelled, running ones given their time.
+
+What is handed back instead, with a store, is in `test_lifecycle_restart`.
+"""
 
 import asyncio
 
@@ -9,6 +12,8 @@ from narration.resume import StreamQuery, resolve
 from telemetry.names import CancelOrigin, MetricName
 from tests.engine.harness import Bench, run
 from tests.engine.operations import flaky, hang, reluctant, sleep, stubborn
+
+pytestmark = pytest.mark.backend("memory")
 
 
 def _origin(bench: Bench, job: str) -> CancelOrigin | None:
@@ -96,7 +101,8 @@ def test_submitting_and_retrying_are_refused_meanwhile() -> None:
         old = bench.submit("sleep")
         await bench.ended(old)
         await bench.engine.drain(0)
-        assert bench.engine.ready() == {"accepting": False, "queue": True}
+        ready = bench.engine.ready()
+        assert (ready["accepting"], ready["queue"]) == (False, True)
         assert bench.engine.draining
         with pytest.raises(Draining) as refused:
             bench.submit("sleep")

@@ -19,6 +19,8 @@ from app.settings import Settings
 from telemetry.names import MetricName
 from tests.engine.harness import Bench, events_of, run
 
+pytestmark = pytest.mark.backend("memory")
+
 WAIT_S = 60.0
 """Bound of a blocking; far beyond what it takes to be named."""
 

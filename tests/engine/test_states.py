@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from app.jobs.policy import Policy
 from app.jobs.submission import Submission
 from telemetry.clock import rfc3339
 from telemetry.names import Priority, Reason, State
+
+pytestmark = pytest.mark.backend("memory")
 
 AT = "2026-01-02T03:04:05.678901Z"
 

@@ -29,6 +29,7 @@ EXAMPLES: list[tuple[NarratorError, list[str]]] = [
     (errors.NotFinished("j1", State.RUNNING), ["j1 is still running", "cancel it first"]),
     (errors.QueueFull(10, retry_after_s=2), ["10 jobs", "in 2 s"]),
     (errors.Draining(retry_after_s=2.5), ["shutting down", "in 2.5 s"]),
+    (errors.StoreUnavailable("disk full", retry_after_s=1), ["disk full", "Idempotency-Key"]),
 ]
 
 

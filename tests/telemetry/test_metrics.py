@@ -87,6 +87,8 @@ def everything(metrics: Metrics) -> None:
     metrics.finished("render", State.COMPLETED, None)
     metrics.abandoned("render")
     metrics.loop_lag(0.002)
+    metrics.committed(0.003, 5)
+    metrics.commit_failed("store-full")
     metrics.answered("GET", "/v1/jobs", 200, 0.25)
     metrics.narrated(Kind.NARRATE, Level.INFO.label)
     metrics.dropped(DropReason.LATE)
@@ -186,6 +188,9 @@ def test_what_is_registered_is_what_is_published() -> None:
         ("narrator_stream_gaps_total", {"reason": "evicted"}, 1),
         ("narrator_slow_readers_total", {}, 1),
         ("narrator_event_loop_lag_seconds_count", {}, 1),
+        ("narrator_store_commit_seconds_count", {}, 1),
+        ("narrator_store_events_total", {}, 5),
+        ("narrator_store_failures_total", {"reason": "store-full"}, 1),
         (
             "narrator_http_answer_seconds_sum",
             {"method": "GET", "route": "/v1/jobs", "status": "200"},
