@@ -23,7 +23,7 @@ MARKDOWN: Final = "table.md"
 PACKAGES: Final = (
     *("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "sse-starlette", "pydantic"),
     *("opentelemetry-sdk", "opentelemetry-instrumentation-fastapi", "prometheus-client"),
-    *("msgspec", "taskiq"),
+    *("msgspec", "taskiq", "dbos", "huey"),
 )
 
 _MEASURED: Final = pytest.StashKey[dict[str, Measured]]()

@@ -109,6 +109,7 @@ class Ours:
             await asyncio.gather(*(self._read(each) for each in ids for _ in range(readers)))
         for each in reversed(ids):  # the last one first: the others have mostly ended with it
             assert await engine.ended(each, 60)
+        await engine.settled(*ids)
 
     async def _read(self, job_id: str) -> None:
         engine = self.narrator.engine

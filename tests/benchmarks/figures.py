@@ -189,6 +189,36 @@ FIGURES: Final = (
         goal=_at_least(0.7),
     ),
     Figure(
+        key="durable",
+        name="narrated jobs, 10 events each, kept in SQLite",
+        unit=PER_SECOND,
+        reference="the same in memory",
+    ),
+    Figure(
+        key="durable-full",
+        name="the same, safe from a loss of power",
+        unit=PER_SECOND,
+        reference="safe from a kill",
+    ),
+    Figure(
+        key="durable-alone",
+        name="one narrated job at a time, kept in SQLite",
+        unit=MICROSECONDS,
+        reference="the same in memory",
+    ),
+    Figure(
+        key="durable-dbos",
+        name="narrated jobs, 10 events each, kept in SQLite",
+        unit=PER_SECOND,
+        reference="DBOS on SQLite, nothing narrated",
+    ),
+    Figure(
+        key="durable-huey",
+        name="the same",
+        unit=PER_SECOND,
+        reference="huey on SQLite, nothing narrated",
+    ),
+    Figure(
         key="post",
         name="POST, keep-alive, jobs that only wait",
         unit=PER_SECOND,
