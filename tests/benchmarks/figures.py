@@ -208,15 +208,15 @@ FIGURES: Final = (
     ),
     Figure(
         key="durable-dbos",
-        name="narrated jobs, 10 events each, kept in SQLite",
+        name="narrated jobs, 10 events each, kept in SQLite, synced",
         unit=PER_SECOND,
-        reference="DBOS on SQLite, nothing narrated",
+        reference="DBOS on SQLite, synced, nothing narrated",
     ),
     Figure(
         key="durable-huey",
-        name="the same",
+        name="the same, not synced",
         unit=PER_SECOND,
-        reference="huey on SQLite, nothing narrated",
+        reference="huey on SQLite, not synced, nothing narrated",
     ),
     Figure(
         key="post",

@@ -15,7 +15,7 @@ from tests.benchmarks.durable import Dbos, Huey
 from tests.benchmarks.engines import BATCH, Ours
 from tests.benchmarks.measuring import Measure, cpu_each
 from tests.benchmarks.recording import Record, Size
-from tests.benchmarks.test_job import per_second
+from tests.benchmarks.test_job import per_second, running
 from tests.benchmarks.works import provider
 
 JOBS = 600
@@ -25,58 +25,68 @@ OTHERS = 100
 
 @pytest.fixture(scope="module")
 def kept(size: Size, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ours]:
-    """An engine with a store that has run for a while."""
-    folder = tmp_path_factory.mktemp("kept")
-    with closing(Ours(provider(), store=folder / "jobs.db")) as engine:
-        engine.run(size.of(1200, BATCH), "ten_events")
+    """An engine whose jobs outlive a kill, and that has run for a while."""
+    with running(size, provider(), store=tmp_path_factory.mktemp("kept") / "jobs.db") as engine:
         yield engine
 
 
-def test_kept_beside_in_memory(record: Record, size: Size, kept: Ours) -> None:
-    with closing(Ours(provider())) as engine:
-        engine.run(size.of(1200, BATCH), "ten_events")
-        count = size.of(JOBS, BATCH)
-        record.pair("durable", rate(kept, count), rate(engine, count), rounds=size.of(7, 1))
+@pytest.fixture(scope="module")
+def synced(size: Size, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ours]:
+    """One whose jobs outlive a loss of power, too."""
+    path = tmp_path_factory.mktemp("synced") / "jobs.db"
+    with running(size, provider(), store=path, store_sync="full") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def in_memory(size: Size) -> Iterator[Ours]:
+    """One whose jobs outlive nothing."""
+    with running(size, provider()) as engine:
+        yield engine
+
+
+def test_kept_beside_in_memory(record: Record, size: Size, kept: Ours, in_memory: Ours) -> None:
+    count = size.of(JOBS, BATCH)
+    record.pair("durable", rate(kept, count), rate(in_memory, count), rounds=size.of(7, 1))
 
 
 def test_a_loss_of_power_beside_a_kill(
-    record: Record, size: Size, kept: Ours, tmp_path: Path
+    record: Record, size: Size, synced: Ours, kept: Ours
 ) -> None:
     count = size.of(JOBS, BATCH)
-    with closing(Ours(provider(), store=tmp_path / "jobs.db", store_sync="full")) as engine:
-        engine.run(size.of(1200, BATCH), "ten_events")
-        record.pair("durable-full", rate(engine, count), rate(kept, count), rounds=size.of(5, 1))
+    record.pair("durable-full", rate(synced, count), rate(kept, count), rounds=size.of(5, 1))
 
 
-def test_one_job_at_a_time(record: Record, size: Size, kept: Ours) -> None:
+def test_one_job_at_a_time(record: Record, size: Size, kept: Ours, in_memory: Ours) -> None:
     """Nothing to share a commit with: what a job then takes from its submission to its end."""
     count = size.of(100, 1)
-    with closing(Ours(provider())) as engine:
-        record.pair(
-            "durable-alone",
-            wall_each(lambda: kept.run(count, "ten_events", batch=1), count),
-            wall_each(lambda: engine.run(count, "ten_events", batch=1), count),
-            rounds=size.of(7, 1),
-        )
+    record.pair("durable-alone", alone(kept, count), alone(in_memory, count), rounds=size.of(7, 1))
 
 
 def test_beside_huey(record: Record, size: Size, kept: Ours, tmp_path: Path) -> None:
+    """As it comes: no commit is synced, as with ours."""
     count, others = size.of(JOBS, BATCH), size.of(OTHERS, BATCH)
     with closing(Huey(tmp_path)) as huey:
         theirs = per_second(wall_each(lambda: huey.run(others), others))
         record.pair("durable-huey", rate(kept, count), theirs, rounds=size.of(5, 1))
 
 
-def test_beside_dbos(record: Record, size: Size, kept: Ours, tmp_path: Path) -> None:
+def test_beside_dbos(record: Record, size: Size, synced: Ours, tmp_path: Path) -> None:
+    """As it comes: each commit is synced, and so are ours."""
     count, others = size.of(JOBS, BATCH), size.of(OTHERS, BATCH)
     with closing(Dbos(tmp_path)) as dbos:
         theirs = per_second(wall_each(lambda: dbos.run(others), others))
-        record.pair("durable-dbos", rate(kept, count), theirs, rounds=size.of(5, 1))
+        record.pair("durable-dbos", rate(synced, count), theirs, rounds=size.of(5, 1))
 
 
 def rate(engine: Ours, count: int) -> Measure:
     """Narrated jobs a second, submitted twenty at a time."""
     return per_second(wall_each(lambda: engine.run(count, "ten_events"), count))
+
+
+def alone(engine: Ours, count: int) -> Measure:
+    """Microseconds of a narrated job, each submitted when the one before it has ended."""
+    return wall_each(lambda: engine.run(count, "ten_events", batch=1), count)
 
 
 def wall_each(work: Callable[[], object], count: int) -> Measure:
