@@ -161,8 +161,7 @@ def _tell_restored(restored: Restored) -> None:
     """What was found in the store, in the log."""
     if restored.finished or restored.waiting or restored.cut:
         _logger.info(
-            "the store has %d jobs that have finished and %d that wait; of %d an attempt ran, "
-            "which is lost",
+            "taken up from the store: finished %d, waiting %d, cut in an attempt %d",
             restored.finished,
             restored.waiting,
             restored.cut,

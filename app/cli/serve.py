@@ -4,6 +4,7 @@ import gc
 import logging
 import socket
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -16,6 +17,7 @@ from app.handlers.discovery import load_all
 from app.handlers.errors import ResourceError, TargetError
 from app.handlers.operation import Operation
 from app.settings import Settings
+from app.store.errors import StoreError
 
 GC_THRESHOLD: Final = 20_000
 """Objects made since the last collection after which Python looks for cycles; by default 700."""
@@ -43,6 +45,14 @@ def serve(
     concurrency: Annotated[
         int | None, typer.Option(help="Jobs that run at the same time.", show_default="32")
     ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep jobs in this SQLite file, so that they outlive the server.",
+            show_default="in memory",
+        ),
+    ] = None,
     reload: Annotated[
         bool, typer.Option("--reload", help="Start again when a Python file changes.")
     ] = False,
@@ -58,9 +68,11 @@ def serve(
 
         narrator serve jobs.py package.more --port 0 --concurrency 8
 
+        narrator serve jobs.py --store jobs.db
+
     Every setting can also be given as a variable or in narrator.toml: see narrator settings.
     """
-    flags = {"host": host, "port": port, "concurrency": concurrency}
+    flags = {"host": host, "port": port, "concurrency": concurrency, "store": store}
     if reload:
         sockets = _listen(settings_or_exit(flags))
         raise typer.Exit(serve_and_reload(targets or [], flags, sockets))
@@ -94,7 +106,7 @@ def run(
     )
     try:
         server.run(sockets=sockets)
-    except ResourceError as error:
+    except (ResourceError, StoreError) as error:
         fail(str(error), REFUSED)
     return 0
 

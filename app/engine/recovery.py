@@ -6,6 +6,7 @@ and the job's policy says what follows. A job whose operation is not served here
 server has it. It does not know how a store keeps anything.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,11 @@ from narration.hub import Narration, OpenStory
 from narration.log import Entry as LogEntry
 from telemetry.clock import wall_ns_of
 from telemetry.names import State
+
+_logger = logging.getLogger(__name__)
+
+TELL_EVERY_S: Final = 2.0
+"""Seconds between two lines that say how far it is."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +84,12 @@ class Recovery:
         """
         restored = Restored()
         cut: list[tuple[Entry, int]] = []
-        for stored in store.load():
+        told_mono = self._core.clock.monotonic()
+        for number, stored in enumerate(store.load()):
+            now = self._core.clock.monotonic()
+            if now - told_mono >= TELL_EVERY_S:
+                told_mono = now
+                _logger.info("taking up jobs: %d of %d", number, store.count())
             job = stored.job
             self._set_clock(job)
             self._core.registry.restore(job)
