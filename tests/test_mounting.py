@@ -24,6 +24,7 @@ from app.service import NotRunningError
 from narration import narrate
 from tests.clients.wire import Parser
 from tests.narration.serving import bounded, serving
+from tests.plain_http import PLAIN
 
 ROOT = Path(__file__).parents[1]
 WAIT_S = 20.0
@@ -93,7 +94,7 @@ async def client_of(host: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         host.router.lifespan_context(host),
         serving(host) as url,
-        httpx.AsyncClient(base_url=url, timeout=WAIT_S) as client,
+        httpx.AsyncClient(base_url=url, timeout=WAIT_S, verify=PLAIN) as client,
     ):
         yield client
 
@@ -404,7 +405,7 @@ def test_a_plain_server_that_is_told_to_exit_is_not_held_up_by_open_streams(
     try:
         assert process.stdout is not None
         url = f"http://127.0.0.1:{process.stdout.readline().strip()}"
-        with httpx.Client(base_url=url, timeout=WAIT_S) as client:
+        with httpx.Client(base_url=url, timeout=WAIT_S, verify=PLAIN) as client:
             job = client.post("/jobs-api/v1/jobs", json={"operation": "endless"}).json()
             parser = Parser()
             with client.stream("GET", job["links"]["stream"]) as response:

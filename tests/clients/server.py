@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 
+from tests.plain_http import PLAIN
+
 ROOT = Path(__file__).parents[2]
 OPERATIONS = Path(__file__).with_name("operations.py")
 WAIT_S = 30.0
@@ -42,7 +44,7 @@ class ServerProcess:
     client: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.client = httpx.Client(base_url=self.url, timeout=WAIT_S)
+        self.client = httpx.Client(base_url=self.url, timeout=WAIT_S, verify=PLAIN)
 
     @property
     def port(self) -> int:

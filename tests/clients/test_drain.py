@@ -12,6 +12,7 @@ import pytest
 
 from tests.clients.server import WAIT_S, ServerProcess, serving, until
 from tests.clients.wire import Frame, sequences, stream
+from tests.plain_http import PLAIN
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -47,7 +48,7 @@ def test_under_load_each_stream_is_told_what_runs_finishes_and_the_exit_code_is_
 
     def follow(server: ServerProcess, path: str) -> None:
         with (
-            httpx.Client(base_url=server.url, timeout=WAIT_S) as client,
+            httpx.Client(base_url=server.url, timeout=WAIT_S, verify=PLAIN) as client,
             stream(client, path) as one,
         ):
             before = one.until("before 0")

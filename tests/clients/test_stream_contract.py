@@ -14,6 +14,7 @@ import pytest
 
 from tests.clients.server import WAIT_S, ServerProcess, serving, until
 from tests.clients.wire import Frame, read, sequences, stream
+from tests.plain_http import PLAIN
 
 
 @pytest.fixture(scope="module", params=["app.cli.main", "tests.clients.sending_server"])
@@ -409,7 +410,7 @@ def test_ten_readers_of_one_job_get_the_same_events(
 
     def follow() -> None:
         with (
-            httpx.Client(base_url=server.url, timeout=WAIT_S) as client,
+            httpx.Client(base_url=server.url, timeout=WAIT_S, verify=PLAIN) as client,
             stream(client, running) as one,
         ):
             before = one.until("before 0")

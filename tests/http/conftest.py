@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from app.cli.server import Server, address_of, configuration, listen
 from app.service import Narrator
 from app.settings import Settings
+from tests.plain_http import PLAIN
 
 WAIT_S = 20
 """Bound of everything that a test waits for; far beyond what it takes."""
@@ -82,7 +83,7 @@ async def serving(
     try:
         async with asyncio.timeout(WAIT_S):
             await ready.wait()
-        async with httpx.AsyncClient(base_url=url, timeout=WAIT_S) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=WAIT_S, verify=PLAIN) as client:
             yield Served(client=client, narrator=narrator, url=url, spans=exporter)
     finally:
         server.begin_drain()

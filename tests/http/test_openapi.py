@@ -23,6 +23,7 @@ from app import operation
 from app.cli.server import Server, address_of, configuration, listen
 from app.service import Narrator
 from app.settings import Settings
+from tests.plain_http import PLAIN
 
 WAIT_S = 30
 
@@ -131,8 +132,9 @@ def calls(url: str) -> list[Any]:
 def make_real(case: schemathesis.Case[Any], url: str) -> None:
     """Aim `case` at a job that has just ended, and at an operation that there is."""
     if "job_id" in (case.path_parameters or {}):
-        job = httpx.post(f"{url}/v1/jobs", json={"operation": "echo"}).json()
-        httpx.get(f"{url}/v1/jobs/{job['id']}?wait={WAIT_S}")
+        with httpx.Client(base_url=url, verify=PLAIN) as client:
+            job = client.post("/v1/jobs", json={"operation": "echo"}).json()
+            client.get(f"/v1/jobs/{job['id']}?wait={WAIT_S}")
         case.path_parameters["job_id"] = job["id"]
     if isinstance(case.body, dict) and isinstance(case.body.get("operation"), str):
         case.body["operation"] = "echo"

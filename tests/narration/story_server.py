@@ -17,6 +17,7 @@ from narration.log import NarrationLog
 from narration.resume import parse_query
 from narration.sse import Departure, stream_response
 from narration.streams import Streams
+from tests.plain_http import PLAIN
 
 AT = "2026-01-01T00:00:00.000000Z"
 
@@ -59,7 +60,7 @@ class Server:
 async def events_of(address: str, **request: Any) -> list[httpx_sse.ServerSentEvent]:
     """All events of a stream that ends."""
     async with (
-        httpx.AsyncClient(timeout=30) as client,
+        httpx.AsyncClient(timeout=30, verify=PLAIN) as client,
         httpx_sse.aconnect_sse(client, "GET", f"{address}/stream", **request) as source,
     ):
         return [event async for event in source.aiter_sse()]

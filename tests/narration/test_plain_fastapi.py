@@ -7,6 +7,7 @@ import httpx
 import httpx_sse
 
 from tests.narration.serving import bounded, serving
+from tests.plain_http import PLAIN
 
 EXAMPLE = """
 import asyncio
@@ -37,7 +38,10 @@ def test_the_example_streams_a_story_while_it_is_told() -> None:
     exec(compile(EXAMPLE, "example", "exec"), names)
 
     async def test() -> None:
-        async with serving(names["app"]) as address, httpx.AsyncClient(timeout=30) as client:
+        async with (
+            serving(names["app"]) as address,
+            httpx.AsyncClient(timeout=30, verify=PLAIN) as client,
+        ):
             work = asyncio.create_task(client.post(f"{address}/imports/a", params={"rows": 20}))
             events = await _events(client, f"{address}/imports/a/stream")
             assert (await work).status_code == 200

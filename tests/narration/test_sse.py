@@ -15,6 +15,7 @@ from narration.resume import parse_query
 from narration.sse import stream_response
 from tests.narration.serving import bounded, serving, until
 from tests.narration.story_server import Server, events_of, raw
+from tests.plain_http import PLAIN
 
 Serve = Callable[[Any], AbstractAsyncContextManager[str]]
 
@@ -52,7 +53,7 @@ def test_the_headers_keep_proxies_from_buffering_and_compressing(serve: Serve) -
     async def test() -> None:
         server = Server()
         server.end()
-        async with serve(server.app) as address, httpx.AsyncClient() as client:
+        async with serve(server.app) as address, httpx.AsyncClient(verify=PLAIN) as client:
             response = await client.get(f"{address}/stream", headers={"Accept-Encoding": "gzip"})
             ndjson = await client.get(f"{address}/stream?format=ndjson")
 
@@ -72,7 +73,7 @@ def test_a_client_resumes_by_header_and_a_client_that_has_seen_all_gets_204(serv
         server = Server()
         server.say(4)
         server.end()
-        async with serve(server.app) as address, httpx.AsyncClient() as client:
+        async with serve(server.app) as address, httpx.AsyncClient(verify=PLAIN) as client:
             resumed = await events_of(address, headers={"Last-Event-ID": "e.3"})
             strange = await events_of(address, headers={"Last-Event-ID": "'; DROP \\u0000 --"})
             done = await client.get(f"{address}/stream", headers={"Last-Event-ID": "e.5"})
@@ -90,7 +91,7 @@ def test_head_answers_with_the_headers_and_attaches_nothing(serve: Serve) -> Non
     async def test() -> None:
         server = Server()
         server.say()
-        async with serve(server.app) as address, httpx.AsyncClient() as client:
+        async with serve(server.app) as address, httpx.AsyncClient(verify=PLAIN) as client:
             response = await client.head(f"{address}/stream")
 
         assert response.status_code == 200

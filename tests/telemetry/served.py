@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import httpx
 
 from telemetry import names
+from tests.plain_http import PLAIN
 from tests.telemetry.otlp_receiver import OtlpReceiver, Received, values_of
 
 WAIT_S: Final = 60.0
@@ -66,7 +67,7 @@ class Server:
     def __init__(self, process: "subprocess.Popen[str]", url: str, log: Path) -> None:
         self.process = process
         self.url = url
-        self.client = httpx.Client(base_url=url, timeout=WAIT_S)
+        self.client = httpx.Client(base_url=url, timeout=WAIT_S, verify=PLAIN)
         self._log = log
 
     @property

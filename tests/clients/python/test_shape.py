@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,7 @@ import app.client
 from app.client import AsyncClient, Client, JobFilter, JobOptions, JobRecord, Operation, Patience
 from app.client import events as ours
 from app.client.address import DEFAULT_SERVER, SERVER_VARIABLE, server_url
+from app.client.connection import Setup
 from app.client.records import (
     Attempt,
     AttemptError,
@@ -178,6 +180,15 @@ def test_the_server_is_the_one_given_else_the_variables_else_this_machine() -> N
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match=f"server must be an address like {DEFAULT_SERVER}"):
         server_url(address)
+
+
+def test_certificates_are_read_only_where_they_are_asked_for() -> None:
+    plain = Setup(server="http://narrator.example").options()["verify"]
+
+    assert isinstance(plain, ssl.SSLContext)
+    assert plain.cert_store_stats()["x509"] == 0
+    assert (plain.verify_mode, plain.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert Setup(server="https://narrator.example").options()["verify"] is True
 
 
 def test_the_example_in_its_documentation_runs(server: ServerProcess, tmp_path: Path) -> None:
