@@ -78,8 +78,8 @@ def run_operation(
     """Run `handler`, marked with `@operation`, with `params`, to its end.
 
     `submit` holds further fields of the submission, such as `{"timeout_s": 5, "tags": {...}}`.
-    Settings are the defaults: neither the environment nor a file is read. Must be called where no
-    event loop runs.
+    Settings are the defaults, without metrics: neither the environment nor a file is read. Must be
+    called where no event loop runs.
 
     Raises:
         TargetError: the handler cannot be served.
@@ -97,7 +97,10 @@ async def _run(
     clock: VirtualClock,
 ) -> OperationRun:
     narrator = Narrator(
-        [handler], settings=Settings.model_construct(), tracer_provider=_provider(), clock=clock
+        [handler],
+        settings=Settings.model_construct(metrics=False),  # nobody would read them
+        tracer_provider=_provider(),
+        clock=clock,
     )
     async with narrator.running():
         engine = narrator.engine

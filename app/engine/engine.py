@@ -119,7 +119,7 @@ class Engine:
         )
         self._housekeeping = Housekeeping(
             core.loop,
-            metrics=core.metrics,
+            metrics=core.metrics if settings.metrics else None,
             tasks=(self._keeping.sweep, self._keeping.compaction.run),
             watch=LoopWatch(
                 core.loop,
