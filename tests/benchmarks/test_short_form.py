@@ -23,8 +23,13 @@ def test_the_short_form_of(module: str) -> None:
             *("--override-ini", "addopts=-ra --import-mode=importlib -p no:schemathesis"),
         ],
         cwd=ROOT,
-        # With the variables of xdist's workers the benchmarks would switch themselves off.
-        env={name: each for name, each in os.environ.items() if "XDIST" not in name},
+        # With the variables of xdist's workers the benchmarks would switch themselves off; and
+        # what they cover is covered by tests.
+        env={
+            name: each
+            for name, each in os.environ.items()
+            if "XDIST" not in name and not name.startswith("COVERAGE_")
+        },
         capture_output=True,
         text=True,
         check=False,

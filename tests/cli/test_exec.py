@@ -77,7 +77,7 @@ def test_a_command_that_is_not_there_is_127_and_one_that_may_not_run_126(tmp_pat
 
 def test_nobody_who_reads_ends_the_command_as_it_would_bare() -> None:
     process = subprocess.Popen(
-        executing("--", "yes"),
+        executing("--", "yes", "y" * 1000),  # lines cost more than bytes
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment_of(),

@@ -64,15 +64,14 @@ def test_the_server_runs_on_what_the_image_installs(tmp_path: Path) -> None:
     chosen(tmp_path)
     place = tmp_path / "narrator"
     python = place / "bin" / "python"
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([sys.executable, "-m", "venv", place], check=True)
-    subprocess.run(
-        [*pip, "--require-hashes", "--requirement", str(tmp_path / "server.txt")], check=True
-    )
-    subprocess.run(
-        [*pip, "--require-hashes", "--requirement", str(tmp_path / "build.txt")], check=True
-    )
-    subprocess.run([*pip, "--no-deps", "--no-build-isolation", str(ROOT)], check=True)
+    # uv reads the same files by the same rules as the image's pip, in a tenth of its time.
+    uv = [sys.executable, "-m", "uv", "--quiet"]
+    into = [*uv, "pip", "install", "--python", str(python)]
+    subprocess.run([*uv, "venv", "--python", sys.executable, str(place)], check=True)
+    for name in ("server.txt", "build.txt"):
+        packages = str(tmp_path / name)
+        subprocess.run([*into, "--require-hashes", "--requirement", packages], check=True)
+    subprocess.run([*into, "--no-deps", "--no-build-isolation", str(ROOT)], check=True)
 
     told = subprocess.run(
         [place / "bin" / "narrator", "--help"],

@@ -19,7 +19,7 @@ Look = Callable[..., Page]
 @pytest.fixture(scope="session")
 def server() -> Iterator[ServerProcess]:
     """A real server with the operations of `operations.py`; four slots."""
-    with serving([OPERATIONS], concurrency=4, heartbeat_s=0.5, retention_jobs=20_000) as started:
+    with serving([OPERATIONS], concurrency=4, heartbeat_s=0.5, retention_jobs=5_000) as started:
         yield started
 
 

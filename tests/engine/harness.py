@@ -171,11 +171,11 @@ class Bench:
 
     def metric(self, name: MetricName, suffix: str = "", **labels: str) -> float:
         """The value of one sample; 0 where there is none. `suffix` is a histogram's."""
-        return sample(self.narrator, name, suffix, **labels)
+        return Scrape(self.narrator).sample(name, suffix, **labels)
 
     def total(self, name: MetricName) -> float:
         """The sum of a counter over its labels."""
-        return total(self.narrator, name)
+        return Scrape(self.narrator).total(name)
 
 
 def seconds(time: str | None) -> float:
@@ -223,20 +223,23 @@ def registry(narrator: Narrator) -> CollectorRegistry:
     return narrator.metrics.registry
 
 
-def sample(narrator: Narrator, name: MetricName, suffix: str = "", **labels: str) -> float:
-    """The value of one sample; 0 where there is none."""
-    value = registry(narrator).get_sample_value(f"{name}{suffix}", labels)
-    return 0.0 if value is None else value
+class Scrape:
+    """All samples as they were at one moment: the registry is read once, however much is asked."""
 
+    def __init__(self, narrator: Narrator) -> None:
+        self._values = {
+            (each.name, frozenset(each.labels.items())): each.value
+            for family in registry(narrator).collect()
+            for each in family.samples
+        }
 
-def total(narrator: Narrator, name: MetricName) -> float:
-    """The sum of a metric's samples over their labels."""
-    return math.fsum(
-        each.value
-        for family in registry(narrator).collect()
-        for each in family.samples
-        if each.name == name
-    )
+    def sample(self, name: MetricName, suffix: str = "", **labels: str) -> float:
+        """The value of one sample; 0 where there is none."""
+        return self._values.get((f"{name}{suffix}", frozenset(labels.items())), 0.0)
+
+    def total(self, name: MetricName) -> float:
+        """The sum of a metric's samples over their labels."""
+        return math.fsum(value for (each, _), value in self._values.items() if each == name)
 
 
 def events_of(engine: Engine, job_id: str) -> list[dict[str, Any]]:
@@ -264,10 +267,11 @@ def check_end(narrator: Narrator, engine: Engine) -> None:
 
 def check_counts(narrator: Narrator, *, kept: int) -> None:
     """No count has drifted when every job has ended, and `kept` of them are kept."""
-    assert total(narrator, MetricName.FINISHED) == total(narrator, MetricName.SUBMITTED)
-    assert total(narrator, MetricName.RUNNING) == total(narrator, MetricName.RETRYING) == 0
-    assert total(narrator, MetricName.QUEUE_DEPTH) == total(narrator, MetricName.DEFERRED) == 0
-    assert total(narrator, MetricName.RETAINED_JOBS) == kept
+    total = Scrape(narrator).total
+    assert total(MetricName.FINISHED) == total(MetricName.SUBMITTED)
+    assert total(MetricName.RUNNING) == total(MetricName.RETRYING) == 0
+    assert total(MetricName.QUEUE_DEPTH) == total(MetricName.DEFERRED) == 0
+    assert total(MetricName.RETAINED_JOBS) == kept
 
 
 def check_story(events: list[dict[str, Any]], record: JobRecord) -> None:

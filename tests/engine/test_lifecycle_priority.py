@@ -108,7 +108,7 @@ def test_jobs_start_by_the_time_queued_minus_the_boost(
     plan: list[tuple[Priority, int]],
 ) -> None:
     async def test(bench: Bench) -> None:
-        blocker = bench.submit("sleep", {"for_s": 2500})
+        blocker = bench.submit("sleep", {"for_s": sum(pause for _, pause in plan) + 1})
         await bench.settle()
         keys: dict[str, tuple[float, int]] = {}
         for number, (priority, pause) in enumerate(plan):

@@ -27,7 +27,7 @@ from app.jobs.registry import JobFilter
 from app.jobs.submission import Submission
 from telemetry.names import TERMINAL, MetricName, Moment, Priority, StreamEvent
 from tests.engine import machine
-from tests.engine.harness import check_end, check_story, events_of, sample, seconds, total
+from tests.engine.harness import Scrape, check_end, check_story, events_of, seconds
 
 ACTIVE = ("running", "cancelling")
 
@@ -235,8 +235,9 @@ class EngineMachine(RuleBasedStateMachine):
         self._slots_and_limits_are_kept()
         self._waiting_jobs_stand_in_their_order()
         self._no_limit_of_time_is_overrun()
-        self._gauges_read_the_truth()
-        self._counters_agree_with_the_records()
+        scrape = Scrape(self.driven.narrator)
+        self._gauges_read_the_truth(scrape)
+        self._counters_agree_with_the_records(scrape)
 
     def _ends_stay_and_stories_are_whole(self) -> None:
         """Terminal records do not change; every story is lawful, and only grows."""
@@ -305,26 +306,26 @@ class EngineMachine(RuleBasedStateMachine):
             elif record.state == "retrying":
                 assert seconds(record.next_retry_at) > now - 1e-6
 
-    def _gauges_read_the_truth(self) -> None:
+    def _gauges_read_the_truth(self, scrape: Scrape) -> None:
         """They say what the records say."""
-        narrator, core = self.driven.narrator, self.engine._core
+        core = self.engine._core
         jobs = [core.registry.get(job_id) for job_id in self._known()]
         for name in machine.OPERATIONS:
             mine = [job for job in jobs if job.operation == name]
             for metric, states in ((MetricName.RUNNING, ACTIVE), (MetricName.RETRYING, "retrying")):
                 count = sum(job.state.value in states for job in mine)
-                assert sample(narrator, metric, operation=name) == count
+                assert scrape.sample(metric, operation=name) == count
         queued = [job for job in jobs if job.state == "queued"]
         for priority in Priority:
             count = sum(job.policy.priority is priority and not job.deferred for job in queued)
-            assert sample(narrator, MetricName.QUEUE_DEPTH, priority=priority.value) == count
-        assert sample(narrator, MetricName.DEFERRED) == sum(job.deferred for job in queued)
-        assert sample(narrator, MetricName.RETAINED_JOBS) == sum(job.finished for job in jobs)
+            assert scrape.sample(MetricName.QUEUE_DEPTH, priority=priority.value) == count
+        assert scrape.sample(MetricName.DEFERRED) == sum(job.deferred for job in queued)
+        assert scrape.sample(MetricName.RETAINED_JOBS) == sum(job.finished for job in jobs)
         assert self.engine.find(JobFilter()).total == len(jobs)
 
-    def _counters_agree_with_the_records(self) -> None:
+    def _counters_agree_with_the_records(self, scrape: Scrape) -> None:
         """Every transition was counted once, those of forgotten jobs too."""
-        narrator, jobs = self.driven.narrator, self.driven.jobs
+        jobs = self.driven.jobs
         records = [known.final or self.engine.record(job_id) for job_id, known in jobs.items()]
         stories = [known.story for known in jobs.values()]
         attempts = [each for record in records for each in record.attempts]
@@ -335,31 +336,31 @@ class EngineMachine(RuleBasedStateMachine):
             if each["event"] == StreamEvent.NARRATION
         )
         finals = [record for record in records if record.state in TERMINAL]
-        assert total(narrator, MetricName.SUBMITTED) == len(jobs)
-        assert total(narrator, MetricName.FINISHED) == len(finals)
-        assert total(narrator, MetricName.ATTEMPTS) == sum(
+        assert scrape.total(MetricName.SUBMITTED) == len(jobs)
+        assert scrape.total(MetricName.FINISHED) == len(finals)
+        assert scrape.total(MetricName.ATTEMPTS) == sum(
             each.outcome is not None for each in attempts
         )
-        assert total(narrator, MetricName.RETRIES) == told["retry_scheduled"]
-        assert total(narrator, MetricName.ABANDONED) == told["abandoned"]
+        assert scrape.total(MetricName.RETRIES) == told["retry_scheduled"]
+        assert scrape.total(MetricName.ABANDONED) == told["abandoned"]
         assert told["started"] == len(attempts)
         for (name, state, reason), count in Counter(
             (record.operation, record.state.value, record.reason or "") for record in finals
         ).items():
             labels = {"operation": name, "outcome": state, "reason": str(reason)}
-            assert sample(narrator, MetricName.FINISHED, **labels) == count
+            assert scrape.sample(MetricName.FINISHED, **labels) == count
         cancelled = Counter(
             (each.operation, each.cancel.origin.value)
             for each in finals
             if each.cancel and each.state == "cancelled"
         )
-        assert total(narrator, MetricName.CANCELLATIONS) == sum(cancelled.values())
+        assert scrape.total(MetricName.CANCELLATIONS) == sum(cancelled.values())
         for (name, origin), count in cancelled.items():
             labels = {"operation": name, "origin": origin}
-            assert sample(narrator, MetricName.CANCELLATIONS, **labels) == count
+            assert scrape.sample(MetricName.CANCELLATIONS, **labels) == count
         refused = self.driven.refused
         assert all(
-            sample(narrator, MetricName.REFUSED, reason=reason) == count
+            scrape.sample(MetricName.REFUSED, reason=reason) == count
             for reason, count in refused.items()
         )
 

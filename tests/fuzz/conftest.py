@@ -25,6 +25,11 @@ class Fuzz:
     def __init__(self, share_s: float) -> None:
         self._share_s = share_s
 
+    @property
+    def long(self) -> bool:
+        """Whether there is time beyond the first few examples."""
+        return self._share_s > 0
+
     def __call__(self, attack: Callable[[], None]) -> None:
         """Run a hypothesis test, and again with new examples until the time has passed."""
         self.repeat(FUZZED(attack))

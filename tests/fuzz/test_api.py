@@ -45,10 +45,13 @@ def ended(case: schemathesis.Case[Any]) -> None:
 def test_single_calls(url: str, fuzz: Fuzz) -> None:
     every = calls(url)
 
+    # `tests/http/test_openapi.py` tries each call often: without time to fuzz, this one only works.
+    examples = FEW if fuzz.long else settings(FEW, max_examples=1)
+
     def attack() -> None:
         for call in every:
 
-            @FEW
+            @examples
             @given(call.as_strategy())
             def one(case: schemathesis.Case[Any]) -> None:
                 ended(case)

@@ -231,7 +231,7 @@ def test_a_client_that_leaves_its_long_poll_is_not_waited_for(serve: Serve, run:
 
 def test_a_drain_answers_a_long_poll(serve: Serve, run: Run) -> None:
     async def test() -> None:
-        async with serve(OPERATIONS, drain_s=10) as served:
+        async with serve(OPERATIONS) as served:
             job = await a_running_job(served)
             polling = asyncio.create_task(read(served, job, "now", live="long-poll"))
             await is_waiting(served)
