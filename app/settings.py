@@ -322,7 +322,7 @@ class Settings(BaseSettings):
         5.0, "seconds", "How long the exporter may take to flush at exit.", ge=0, le=600
     )
     secrets: Annotated[tuple[SecretStr, ...], NoDecode, _listed(",")] = _setting(
-        (), "texts", "Texts that are masked before a message is stored; never printed."
+        (), "texts", "Texts that are masked before a message or a result is kept; never printed."
     )
 
     _origins: Mapping[str, Origin] = PrivateAttr(default_factory=dict)

@@ -28,7 +28,7 @@ from app.handlers.context import JobContext
 from app.jobs import job as jobs
 from app.jobs.model import AttemptError, AttemptRecord, Failure
 from app.jobs.verdict import Fail, Retry, Stop, Succeed, decide
-from narration.masking import cut
+from narration.masking import cut, masker
 from narration.scope import Scope
 from telemetry.names import Outcome, TimeoutKind
 
@@ -49,6 +49,9 @@ class Execution:
         self._finish = finish
         self._wait_for_retry = wait_for_retry
         self._dispatch_armed = False
+        secrets = [each.get_secret_value() for each in core.settings.secrets]
+        # By no shape of secrets: a result is what its caller asked for, a token perhaps.
+        self._mask = masker(secrets, patterns=()) if secrets else None
 
     # --- into a slot --------------------------------------------------------------------------
 
@@ -193,6 +196,7 @@ class Execution:
         ended = classify(
             ending,
             max_result_bytes=self._core.settings.max_result_bytes,
+            mask=self._mask,
             tidy=lambda text: cut(entry.story.mask(text), ERROR_BYTES)[0],
         )
         self._close(entry, attempt, ended)

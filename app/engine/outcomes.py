@@ -49,12 +49,21 @@ UNHEARD: Final = Ended(outcome=Outcome.LOST)
 """Nothing was heard of its end; the cause for which it was asked to stop says what it is."""
 
 
-def classify(ending: Ending, *, max_result_bytes: int, tidy: Callable[[str], str]) -> Ended:
-    """What an ending is when nobody had asked for a stop; `tidy` masks and cuts words."""
+def classify(
+    ending: Ending,
+    *,
+    max_result_bytes: int,
+    mask: Callable[[str], str] | None,
+    tidy: Callable[[str], str],
+) -> Ended:
+    """What an ending is when nobody had asked for a stop.
+
+    `mask` masks the texts of a result, `tidy` masks and cuts words.
+    """
     match ending:
         case Returned(value=value):
             try:
-                result = results.encode(value, what="result", limit=max_result_bytes)
+                result = results.encode(value, what="result", limit=max_result_bytes, mask=mask)
             except results.UnfitResultError as unfit:
                 # Its frames are ours and hold the value, which is why it is refused.
                 return _raised(unfit.with_traceback(None), tidy)

@@ -70,7 +70,7 @@ class AttemptSink:
             value: Any = chunk
         else:
             encoded = results.encode(chunk, what="output chunk", limit=limit)
-            value = _masked(msgspec.json.decode(encoded), entry.story.mask)
+            value = results.masked(msgspec.json.decode(encoded), entry.story.mask)
         if threading.get_ident() != self._loop_thread:
             while entry.story.full and not self._loop.is_closed():
                 time.sleep(_BACKPRESSURE_PAUSE_S)
@@ -147,14 +147,3 @@ class AttemptSink:
         if self._closed:
             self._entry.story.counters.dropped(DropReason.LATE)
         return self._closed
-
-
-def _masked(value: Any, mask: Callable[[str], str]) -> Any:
-    """JSON data with every text in it masked."""
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, list):
-        return [_masked(each, mask) for each in value]
-    if isinstance(value, dict):
-        return {mask(key): _masked(each, mask) for key, each in value.items()}
-    return value

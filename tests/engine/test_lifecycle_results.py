@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, model_serializer
+from pydantic import BaseModel, ConfigDict, SecretStr, model_serializer
 
 from app.handlers.operation import operation
 from tests.engine.harness import Bench, run
@@ -188,3 +188,50 @@ def test_a_handler_that_changes_its_params_changes_only_its_own() -> None:
         assert record.params == {"numbers": [1]}
 
     run(test, changes)
+
+
+@operation
+async def keeps(value: Any) -> Any:
+    return value
+
+
+@operation(isolation="process")
+def keeps_apart(value: Any) -> Any:
+    return value
+
+
+@pytest.mark.parametrize("handler", [keeps, keeps_apart])
+def test_configured_secrets_are_masked_in_a_result_wherever_it_is_told(
+    handler: Callable[..., Any],
+) -> None:
+    async def test(bench: Bench) -> None:
+        job = bench.submit(handler.__name__, {"value": {"hunter2": ["is hunter2", 5, None]}})
+        record = await bench.ended(job)
+        end = bench.events(job)[-1]
+
+        assert record.result == {"[MASKED]": ["is [MASKED]", 5, None]}
+        assert end["result"] == record.result
+
+    run(test, handler, secrets=(SecretStr("hunter2"),))
+
+
+@pytest.mark.parametrize(
+    "value", ["token=abcdefgh", {"password": "swordfish"}, 1e22, -0.0, 2**63, "\u00e9\u2028"]
+)
+def test_what_only_looks_like_a_secret_stays_in_a_result(value: Any) -> None:
+    async def test(bench: Bench) -> None:
+        record = await bench.ended(bench.submit("keeps", {"value": value}))
+
+        assert record.result == value
+
+    run(test, keeps, secrets=(SecretStr("hunter2"),))
+
+
+def test_a_result_that_its_mask_makes_too_large_is_refused() -> None:
+    async def test(bench: Bench) -> None:
+        record = await bench.ended(bench.submit("keeps", {"value": "abcd" * 10}))
+
+        assert record.failure is not None
+        assert "the result has 82 bytes of JSON; the limit is 50" in record.failure.message
+
+    run(test, keeps, secrets=(SecretStr("abcd"),), max_result_bytes=50)
