@@ -153,6 +153,12 @@ class ExportQueue(Generic[Item]):
         )
         self._worker.start()
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes nothing more."""
+        with self._changed:
+            return self._closed
+
     def state(self) -> ExportState:
         """How it is doing now; any thread may ask."""
         with self._changed:

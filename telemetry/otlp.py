@@ -139,7 +139,14 @@ def exports(signal: Signal) -> bool:
 
 
 def export_spans(*, counters: ExportCounters, bound_s: float = DEFAULT_BOUND_S) -> SpanExport:
-    """Exports spans to the collector that the environment names (exporter and batch variables).
+    """Exports spans as `span_queue` does."""
+    return SpanExport(span_queue(counters=counters, bound_s=bound_s))
+
+
+def span_queue(
+    *, counters: ExportCounters, bound_s: float = DEFAULT_BOUND_S
+) -> ExportQueue[ReadableSpan]:
+    """The way to the collector that the environment names (exporter and batch variables).
 
     One export may take `bound_s` seconds unless the environment says otherwise.
     """
@@ -149,7 +156,7 @@ def export_spans(*, counters: ExportCounters, bound_s: float = DEFAULT_BOUND_S) 
     )
 
     exporter = OTLPSpanExporter(timeout=_timeout_s(Signal.TRACES, bound_s))
-    return SpanExport(_queue(Signal.TRACES, exporter, counters, bound_s))
+    return _queue(Signal.TRACES, exporter, counters, bound_s)
 
 
 def export_logs(*, counters: ExportCounters, bound_s: float = DEFAULT_BOUND_S) -> LogExport:

@@ -98,10 +98,11 @@ def build_tracing(
 
     Sampler, limits, resource, endpoint, headers and batches are read from `OTEL_*` as its
     specification says; `service_name` holds where they name no service. `bound_s` is how many
-    seconds one export may take where they say nothing.
+    seconds one export may take where they say nothing. A `provider` of ours whose owner has ended
+    (the global one, which OpenTelemetry lets nobody replace) exports again, and has a new owner.
     """
     if provider is not None:
-        return Tracing(provider)
+        return _tracing_on(provider, counters=counters, bound_s=bound_s)
     provider = TracerProvider(
         resource=_resource(service_name),
         # The SDK's own hook at exit waits 12 s for a collector that hangs.
@@ -112,6 +113,16 @@ def build_tracing(
         return Tracing(provider, owned=True)
     exporting = otlp.export_spans(counters=counters or NoExportCounters(), bound_s=bound_s)
     provider.add_span_processor(exporting)
+    return Tracing(provider, queue=exporting.queue, owned=True)
+
+
+def _tracing_on(
+    provider: TracerProvider, *, counters: ExportCounters | None, bound_s: float
+) -> Tracing:
+    exporting = next((p for p in _processors(provider) if isinstance(p, otlp.SpanExport)), None)
+    if exporting is None or not exporting.queue.closed:
+        return Tracing(provider)
+    exporting.queue = otlp.span_queue(counters=counters or NoExportCounters(), bound_s=bound_s)
     return Tracing(provider, queue=exporting.queue, owned=True)
 
 

@@ -25,6 +25,7 @@ from narration import narrate
 from tests.clients.wire import Parser
 from tests.narration.serving import bounded, serving
 from tests.plain_http import PLAIN
+from tests.telemetry.otlp_receiver import OtlpReceiver
 
 ROOT = Path(__file__).parents[1]
 WAIT_S = 20.0
@@ -421,3 +422,42 @@ def test_a_plain_server_that_is_told_to_exit_is_not_held_up_by_open_streams(
 
     assert frames[-1].event == "draining"
     assert "error" not in {frame.event for frame in frames}
+
+
+TWO = '''
+"""Two servers in one process, one after the other; the first sets the global provider."""
+
+import asyncio
+
+from app import Narrator, Settings
+from tests.test_mounting import render
+
+
+async def once():
+    narrator = Narrator([render], settings=Settings())
+    async with narrator.running():
+        record = await narrator.submit("render", scene="x")
+        print((await narrator.result(record.id)).trace_id)
+
+
+asyncio.run(once())
+asyncio.run(once())
+'''
+
+
+def test_the_next_server_of_a_process_exports_too(tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    with OtlpReceiver() as receiver:
+        done = subprocess.run(
+            [sys.executable, str(script)],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+            env={"PYTHONPATH": str(ROOT), "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint},
+        )
+
+    jobs = [each for each in receiver.spans if each.span.name == "job render"]
+    assert [each.span.trace_id.hex() for each in jobs] == done.stdout.split()
+    assert len(jobs) == 2

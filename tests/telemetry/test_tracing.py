@@ -75,6 +75,24 @@ def test_the_environment_names_the_sampler(
     assert sampled(build_tracing()) is expected
 
 
+def test_a_provider_of_ours_exports_again_once_its_owner_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with OtlpReceiver() as receiver:
+        monkeypatch.setenv(ENDPOINT, receiver.endpoint)
+        first = build_tracing()
+        beside = build_tracing(provider=first.provider)
+        assert (beside.exports, beside.shutdown()) == (False, True)  # the first still owns it
+        first.tracer.start_span("first").end()
+        first.shutdown()
+        second = build_tracing(provider=first.provider)
+        second.tracer.start_span("second").end()
+        second.shutdown()
+        first.tracer.start_span("late").end()
+
+    assert [each.span.name for each in receiver.spans] == ["first", "second"]
+
+
 def test_without_an_endpoint_nothing_is_exported_and_nothing_fails() -> None:
     tracing = build_tracing()
     tracing.tracer.start_span("job").end()
