@@ -201,7 +201,7 @@ def _demo_line(line: str, folder: str) -> str:
 def test_the_first_operation_is_served_and_tells_the_story_that_the_readme_shows(
     folder: Path,
 ) -> None:
-    serve, submit, follow = steps(block("console", "narrator serve jobs.py"))
+    serve, submit, follow = steps(block("console", "narrator serve jobs.py\n"))
 
     assert serve.command == ".venv/bin/narrator serve jobs.py"
     with serving(["jobs.py"], cwd=folder) as server:
