@@ -75,6 +75,7 @@ def compose(
             log_events=settings.log_limit,
             spans=settings.span_limit,
             message_bytes=settings.max_message_bytes,
+            log_bytes=settings.log_bytes,
         ),
         streams=Streams(
             heartbeat_s=settings.heartbeat_s,

@@ -83,19 +83,19 @@ class Narrator:
         self.settings = settings or Settings()
         self.clock = clock or SystemClock()
         self.metrics = Metrics(clock=self.clock) if self.settings.metrics else None
-        self._counters: Counters = self.metrics or Uncounted()
+        self.counters: Counters = self.metrics or Uncounted()
         self._operations = {each.name: each for each in _loaded(operations)}
-        self._counters.expect(self._operations)
+        self.counters.expect(self._operations)
         self._uniform = uniform or random.SystemRandom().random
         self._tracing = build_tracing(
             provider=tracer_provider or _global_provider(),
-            counters=self._counters.spans_exported,
+            counters=self.counters.spans_exported,
             bound_s=self.settings.telemetry_shutdown_s,
         )
         self._event_logger = (
             build_event_logger(
                 self._tracing.provider.resource,
-                counters=self._counters.logs_exported,
+                counters=self.counters.logs_exported,
                 bound_s=self.settings.telemetry_shutdown_s,
             )
             if self.settings.log_events and self.settings.narration
@@ -166,7 +166,7 @@ class Narrator:
                 self._operations,
                 settings=self.settings,
                 clock=self.clock,
-                counters=self._counters,
+                counters=self.counters,
                 uniform=self._uniform,
                 tracing=self._tracing,
                 event_logger=self._event_logger,

@@ -166,6 +166,37 @@ class Settings(BaseSettings):
         "and * accepts every name.",
     )
 
+    # --- connections ------------------------------------------------------------------------------
+    max_connections: int = _setting(
+        10_000,
+        "connections",
+        "Connections at once, streams included. For a new one an idle one is closed, and where "
+        "there is none it gets 503. At most what the system's limit on open files leaves.",
+        ge=1,
+        le=10_000_000,
+    )
+    request_head_s: float = _setting(
+        10.0, "seconds", "How long a client may take to send a request's head.", ge=0.05, le=3600
+    )
+    request_body_s: float = _setting(
+        30.0, "seconds", "How long it may then take to send the body.", ge=0.05, le=_DAY_S
+    )
+    keep_alive_s: int = _setting(
+        5,
+        "seconds",
+        "How long a connection may be idle between two requests; behind a proxy, more than the "
+        "proxy keeps it.",
+        ge=1,
+        le=3600,
+    )
+    unread_s: float = _setting(
+        60.0,
+        "seconds",
+        "How long a client may read nothing of an answer that waits for it, before it is cut.",
+        ge=0.05,
+        le=_DAY_S,
+    )
+
     # --- running jobs -----------------------------------------------------------------------------
     concurrency: int = _setting(32, "slots", "Jobs that run at the same time.", ge=1, le=100_000)
     queue_limit: int = _setting(
@@ -234,6 +265,13 @@ class Settings(BaseSettings):
     )
     log_limit: int = _setting(
         10_000, "events", "Events kept for one job; older ones become a gap.", ge=16, le=10_000_000
+    )
+    log_bytes: int = _setting(
+        16 * _MIB,
+        "bytes",
+        "Memory for the events of one job; older ones become a gap, the newest one always stays.",
+        ge=4 * _KIB,
+        le=1 << 40,
     )
     span_limit: int = _setting(
         1000, "spans", "Spans kept for the trace of one job.", ge=8, le=1_000_000

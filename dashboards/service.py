@@ -65,6 +65,31 @@ _FILES: Final = Panel(
     links=(to_jobs("state=running"),),
 )
 
+_CONNECTIONS: Final = Panel(
+    id=16,
+    title="Open connections",
+    unit=NUMBER,
+    queries=(Query(expr=total(MetricName.CONNECTIONS_OPEN), legend="connections"),),
+    meaning="Connections that are open: streams, requests under way and idle ones.",
+    bad="near NARRATOR_MAX_CONNECTIONS: idle ones are closed, and then new ones get 503.",
+    then="raise NARRATOR_MAX_CONNECTIONS, or see who keeps so many.",
+    links=(to_jobs("state=running"),),
+)
+
+_CUT: Final = Panel(
+    id=17,
+    title="Connections cut",
+    unit=PER_SECOND,
+    queries=each(rate(MetricName.CONNECTIONS_CUT, Label.REASON), Label.REASON),
+    meaning="Connections a second that the server refused or closed by a bound of its own.",
+    bad="`too_many`, `made_room`: more clients than there is room for. `head_time`, `body_time`: "
+    "slow or malicious ones. `malformed`, `head_size`, `ahead`: no client of ours, or an attack. "
+    "`unread`: clients that stopped to read.",
+    then="find who sends it (a proxy's log knows the address); the limits are NARRATOR_REQUEST_*, "
+    "NARRATOR_UNREAD_S and NARRATOR_MAX_CONNECTIONS.",
+    links=(to_jobs("state=running"),),
+)
+
 _UPTIME: Final = Panel(
     id=5,
     title="Time since the start",
@@ -239,7 +264,7 @@ SERVICE: Final = Board(
     variables=(Label.ROUTE,),
     rows=(
         Row(title="The process", panels=(_LAG, _CPU, _MEMORY)),
-        Row(title="Its limits", panels=(_FILES, _UPTIME)),
+        Row(title="Its limits", panels=(_FILES, _CONNECTIONS, _CUT, _UPTIME)),
         Row(title="HTTP", panels=(_REQUESTS, _ANSWERS, _ERRORS)),
         Row(
             title="Traces that leave",

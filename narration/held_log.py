@@ -1,23 +1,23 @@
 """A log whose events are numbered when they are told, and can be read when they are released.
 
 For a story that a store keeps: what a reader has seen must be there after a crash, so that an id
-is never given to two events. Until they are released the newest `limit` events are held; more push
-out the oldest, as in the ring itself. It does not know what a store is: `on_hold` is told that
-there is something to release, and somebody calls `release`.
+is never given to two events. Until they are released the newest events are held, within the limits
+of the ring; more push out the oldest, as in the ring itself. It does not know what a store is:
+`on_hold` is told that there is something to release, and somebody calls `release`.
 """
 
 from collections.abc import Callable, Sequence
 
 from narration.encoding import encode
 from narration.events import EndEvent, Event, level_of
-from narration.log import ENTRY_OVERHEAD, Entry, NarrationLog, Schedule
+from narration.log import ENTRY_OVERHEAD, LOG_BYTES, Entry, NarrationLog, Schedule
 from telemetry.names import Level, StreamEvent
 
 
 class HeldLog(NarrationLog):
-    """As `NarrationLog`; `number` runs ahead of `next` by what is held."""
+    """As `NarrationLog`; `number` runs ahead of `next` by what is held, which `size` has in it."""
 
-    __slots__ = ("_held", "_on_hold", "ending")
+    __slots__ = ("_held", "_held_bytes", "_on_hold", "ending")
 
     def __init__(
         self,
@@ -27,9 +27,11 @@ class HeldLog(NarrationLog):
         limit: int,
         schedule: Schedule,
         on_hold: Callable[["HeldLog"], None],
+        most_bytes: int = LOG_BYTES,
     ) -> None:
-        super().__init__(job_id, epoch=epoch, limit=limit, schedule=schedule)
+        super().__init__(job_id, epoch=epoch, limit=limit, schedule=schedule, most_bytes=most_bytes)
         self._held: list[Entry] = []
+        self._held_bytes = 0
         self._on_hold = on_hold
         self.ending = False
         """Whether the last event has been told."""
@@ -49,10 +51,10 @@ class HeldLog(NarrationLog):
         sequence = self.number
         self.number = sequence + 1
         held = self._held
-        if len(held) == self._limit:
-            self.size -= _room(held.pop(0))
         held.append(Entry(name, level, data))
-        self.size += _room(held[-1])
+        self._hold(_room(held[-1]))
+        while len(held) > self._limit or (self._held_bytes > self._most_bytes and len(held) > 1):
+            self._hold(-_room(held.pop(0)))
         self._on_hold(self)
         return sequence
 
@@ -71,7 +73,7 @@ class HeldLog(NarrationLog):
             self._begin(sequence)  # some were pushed out: nothing before them is kept either
         self._held = held[len(released) :]
         for entry in released:
-            self.size -= _room(entry)
+            self._hold(-_room(entry))
             super().keep(*entry)
         self.number = number
         self.ended = self.ending and not self._held
@@ -88,10 +90,15 @@ class HeldLog(NarrationLog):
         """As `NarrationLog.forget`."""
         super().forget()
         self._held.clear()
+        self._held_bytes = 0
+
+    def _hold(self, size: int) -> None:
+        self._held_bytes += size
+        self.size += size
 
     def _begin(self, sequence: int) -> None:
         """Keep nothing before `sequence`."""
-        self.size -= sum(map(_room, self._entries))
+        self.size -= sum(map(_room, self.entries()))
         self._entries = []
         self.first = self.next = self._base = sequence
 

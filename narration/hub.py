@@ -29,7 +29,7 @@ from starlette.responses import Response
 
 from narration.encoding import encode
 from narration.events import EndEvent, Event, StateEvent
-from narration.log import LockedLog, NarrationLog, Schedule
+from narration.log import LOG_BYTES, LockedLog, NarrationLog, Schedule
 from narration.log_events import LogEvents
 from narration.masking import Mask, cut, masker
 from narration.processor import install
@@ -56,16 +56,28 @@ class NoNarrationCounters(NoCounters, NoStreamCounters):
 class LogOf(Protocol):
     """Makes a story's log."""
 
-    def __call__(self, job_id: str, *, epoch: str, limit: int, schedule: Schedule) -> NarrationLog:
+    def __call__(
+        self,
+        job_id: str,
+        *,
+        epoch: str,
+        limit: int,
+        schedule: Schedule,
+        most_bytes: int = LOG_BYTES,
+    ) -> NarrationLog:
         """A new log, as `NarrationLog` takes these."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one process keeps: events and spans per story, bytes per message, stories told here."""
+    """What one process keeps, at most.
+
+    Events, their bytes and spans are of one story, bytes also of one message; `stories` are told.
+    """
 
     log_events: int = 10_000
+    log_bytes: int = LOG_BYTES
     spans: int = 1_000
     message_bytes: int = 16 * 1024
     stories: int = 1_000
@@ -156,6 +168,7 @@ class Narration:
             job_id,
             epoch=epoch or secrets.token_hex(4),
             limit=self.limits.log_events,
+            most_bytes=self.limits.log_bytes,
             schedule=self._wake_later if consumer is None else consumer.schedule,
         )
         spans, events = SpanLog(self.limits.spans), self._log_events

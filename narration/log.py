@@ -1,10 +1,10 @@
 """The log of one story: numbered events in a ring, each encoded once.
 
-It gives the numbers, keeps the newest `limit` events as bytes and tells its watchers, at most once
-a burst, that there is more to read. Once it has ended it can be packed, and reads as before. It
-does not know who reads, in which form, or what a job is, and it has no loop: how a notification is
-scheduled is given to it. The server's ring of all jobs' state changes is one as well; such a log
-has no end.
+It gives the numbers, keeps the newest events, within two limits, as bytes and tells its watchers,
+at most once a burst, that there is more to read. Once it has ended it can be packed, and reads as
+before. It does not know who reads, in which form, or what a job is, and it has no loop: how a
+notification is scheduled is given to it. The server's ring of all jobs' state changes is one as
+well; such a log has no end.
 """
 
 import logging
@@ -23,6 +23,9 @@ _logger = logging.getLogger(__name__)
 
 Schedule = Callable[[Callable[[], None]], object]
 """Runs a callable soon, not now: `loop.call_soon`."""
+
+LOG_BYTES: Final = 16 << 20
+"""Bytes that one log keeps, where nothing else is said."""
 
 ENTRY_OVERHEAD: Final = 120
 """Bytes that an entry takes beside its data: its tuple, the header of its bytes, its slot."""
@@ -45,6 +48,9 @@ class Rendering(NamedTuple):
 
 _entries_decoder: Final = msgspec.msgpack.Decoder(list[Entry])
 
+_GONE: Final = Entry("", Level.TRACE, b"")
+"""In the place of an event that is not kept any more."""
+
 _new_entry: Final = tuple.__new__  # a NamedTuple's own `__new__` costs twice as much
 
 
@@ -61,6 +67,8 @@ class EvictedError(LookupError):
 class NarrationLog:
     """A ring of `limit` events (at least 1), written and read on one thread.
 
+    It keeps at most `most_bytes` of them, but the newest one whatever its size.
+
     `first` is the oldest sequence that is kept, `next` the one after the newest that may be read
     (they are equal when nothing is kept); `size` is the memory of what is kept, in bytes. `number`
     is the sequence to be given next: here it is `next`.
@@ -71,6 +79,7 @@ class NarrationLog:
         "_base",
         "_entries",
         "_limit",
+        "_most_bytes",
         "_packed",
         "_renderings",
         "_schedule",
@@ -86,7 +95,15 @@ class NarrationLog:
         "size",
     )
 
-    def __init__(self, job_id: str, *, epoch: str, limit: int, schedule: Schedule) -> None:
+    def __init__(
+        self,
+        job_id: str,
+        *,
+        epoch: str,
+        limit: int,
+        schedule: Schedule,
+        most_bytes: int = LOG_BYTES,
+    ) -> None:
         if limit < 1:
             raise ValueError(f"a log keeps at least one event, not {limit}")
         self.job_id = job_id
@@ -102,6 +119,7 @@ class NarrationLog:
         self._base = 1  # the sequence in the first slot of the ring, in its first round
         self._packed: Blocks = ()
         self._limit = limit
+        self._most_bytes = most_bytes
         self._schedule = schedule
         # None until they are needed: few of many logs have a reader.
         self._watchers: dict[object, Callable[[], None]] | None = None
@@ -128,7 +146,7 @@ class NarrationLog:
     def append(self, event: Event) -> int | None:
         """Number, encode and keep `event`; its sequence, or None after the end or once forgotten.
 
-        The oldest event makes room when the ring is full. An `EndEvent` ends the log.
+        The oldest events make room when the ring is full. An `EndEvent` ends the log.
         """
         event.seq = self.number
         sequence = self.keep(str(event.name.value), level_of(event), encode(event))
@@ -146,11 +164,12 @@ class NarrationLog:
         if len(self._entries) < self._limit:
             self._entries.append(entry)
         else:
-            slot = (sequence - self._base) % self._limit
-            self.size -= len(self._entries[slot].data) + ENTRY_OVERHEAD
-            self._entries[slot] = entry
-            self.first += 1
+            if sequence - self.first == self._limit:  # else it was let go before
+                self._let_go()
+            self._entries[(sequence - self._base) % self._limit] = entry
         self.size += len(data) + ENTRY_OVERHEAD
+        while self.size > self._most_bytes and self.first < sequence:
+            self._let_go()
         if self._watchers:
             self._wake()
         return sequence
@@ -227,6 +246,13 @@ class NarrationLog:
         self._renderings = None
         self._wake()
 
+    def _let_go(self) -> None:
+        """Keep the oldest event no more; its slot stays."""
+        slot = (self.first - self._base) % self._limit
+        self.size -= len(self._entries[slot].data) + ENTRY_OVERHEAD
+        self._entries[slot] = _GONE
+        self.first += 1
+
     def _between(self, start: int, stop: int) -> list[Entry]:
         count = stop - start
         if count <= 0:
@@ -257,8 +283,16 @@ class LockedLog(NarrationLog):
 
     __slots__ = ("_lock",)
 
-    def __init__(self, job_id: str, *, epoch: str, limit: int, schedule: Schedule) -> None:
-        super().__init__(job_id, epoch=epoch, limit=limit, schedule=schedule)
+    def __init__(
+        self,
+        job_id: str,
+        *,
+        epoch: str,
+        limit: int,
+        schedule: Schedule,
+        most_bytes: int = LOG_BYTES,
+    ) -> None:
+        super().__init__(job_id, epoch=epoch, limit=limit, schedule=schedule, most_bytes=most_bytes)
         self._lock = threading.Lock()
 
     def append(self, event: Event) -> int | None:

@@ -22,6 +22,7 @@ from telemetry.exemplars import Traced
 from telemetry.names import (
     TERMINAL,
     CancelOrigin,
+    Cut,
     DropReason,
     Exported,
     GapReason,
@@ -169,6 +170,8 @@ class Metrics:
         self._store_events = self._counter(MetricName.STORE_EVENTS)
         self._store_failures = _Children(self._counter(MetricName.STORE_FAILURES))
         self._http = _Children(self._histogram(MetricName.HTTP_ANSWER))
+        self._connections = self._gauge(MetricName.CONNECTIONS_OPEN)
+        self._cut = _Children(self._counter(MetricName.CONNECTIONS_CUT))
         self.spans_exported = ExportMetrics(
             exported=self._counter(MetricName.EXPORTED),
             dropped=self._counter(MetricName.EXPORT_DROPPED),
@@ -188,6 +191,8 @@ class Metrics:
             _ = self._dropped[reason]
         for gap in GapReason:
             _ = self._gaps[gap]
+        for why in Cut:
+            _ = self._cut[why]
 
     # --- scrape -----------------------------------------------------------------------------------
 
@@ -315,6 +320,18 @@ class Metrics:
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """The head of an HTTP answer was sent; all three labels are of bounded sets."""
         self._http[method, route, str(status)].observe(seconds)
+
+    def connection_opened(self) -> None:
+        """A connection was accepted."""
+        self._connections.inc()
+
+    def connection_closed(self) -> None:
+        """A connection is gone."""
+        self._connections.dec()
+
+    def connection_cut(self, why: Cut) -> None:
+        """A connection was refused, or closed by a bound."""
+        self._cut[why].inc()
 
     # --- narration and streams --------------------------------------------------------------------
 

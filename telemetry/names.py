@@ -154,6 +154,19 @@ class DropReason(StrEnum):
     ERROR = "error"  # narration itself failed on it
 
 
+class Cut(StrEnum):
+    """Why the server refused what came on a connection, or closed it, by a bound of its own."""
+
+    TOO_MANY = "too_many"  # there were as many connections as there may be
+    MADE_ROOM = "made_room"  # it was idle, and another one needed the place
+    HEAD_TIME = "head_time"  # the head of a request took too long
+    BODY_TIME = "body_time"  # its body did
+    HEAD_SIZE = "head_size"  # a head was too large
+    AHEAD = "ahead"  # too many requests were sent ahead of their turn
+    MALFORMED = "malformed"  # no HTTP, or to be read in more than one way
+    UNREAD = "unread"  # the client read nothing of its answer
+
+
 class Moment(StrEnum):
     """Lifecycle moments: events on the job's span, phrased in `narration.phrases`."""
 
@@ -301,6 +314,8 @@ class MetricName(StrEnum):
     STORE_EVENTS = "narrator_store_events_total"
     STORE_FAILURES = "narrator_store_failures_total"
     HTTP_ANSWER = "narrator_http_answer_seconds"
+    CONNECTIONS_OPEN = "narrator_connections_open"
+    CONNECTIONS_CUT = "narrator_connections_cut_total"
     EXPORTED = "narrator_exporter_spans_total"
     EXPORT_DROPPED = "narrator_exporter_dropped_total"
     EXPORT_QUEUE = "narrator_exporter_queue_length"

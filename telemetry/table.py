@@ -544,6 +544,16 @@ METRICS: Final = (
         "From an HTTP request to the head of its answer; how long a stream lasts is not in it.",
         _ANSWERS,
     ),
+    _metric(MetricName.CONNECTIONS_OPEN, _GAUGE, "connections", (), "Connections that are open."),
+    _metric(
+        MetricName.CONNECTIONS_CUT,
+        _COUNTER,
+        "connections",
+        (Label.REASON,),
+        "Connections that the server refused or closed by a bound of its own: `too_many` of them, "
+        "`made_room` for another one; a request's `head_time`, `body_time`, `head_size`; too many "
+        "requests `ahead` of their turn; `malformed`; an answer `unread`.",
+    ),
     _metric(
         MetricName.EXPORTED,
         _COUNTER,

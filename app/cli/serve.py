@@ -12,6 +12,7 @@ import typer
 from app.cli.configuration import settings_or_exit, warn_unknown_variables
 from app.cli.failure import REFUSED, USAGE, fail
 from app.cli.reload import serve_and_reload
+from app.cli.room import ConnectionLimits
 from app.cli.server import Server, address_of, configuration, listen, raise_file_limit
 from app.handlers.discovery import load_all
 from app.handlers.errors import ResourceError, TargetError
@@ -21,6 +22,9 @@ from app.store.errors import StoreError
 
 GC_THRESHOLD: Final = 20_000
 """Objects made since the last collection after which Python looks for cycles; by default 700."""
+
+SPARE_FILES: Final = 128
+"""Of the files that this process may open, those that are no connections: jobs need some, too."""
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -95,10 +99,10 @@ def run(
 
     operations = _operations(targets, settings)
     sockets = sockets or _listen(settings)
-    raise_file_limit()
+    limits = _limits(settings, raise_file_limit())
     narrator = Narrator(operations=operations, settings=settings, bound=settings.host)
     server = Server(
-        configuration(narrator.application),
+        configuration(narrator.application, limits=limits, counters=narrator.counters),
         ready=lambda: _ready(sockets[0]),
         drain=narrator.drain,
         abort=narrator.abort,
@@ -118,6 +122,20 @@ def _ready(listening: socket.socket) -> None:
     # A job leaves no cycles (tests/engine/test_garbage.py): look for others' less often.
     gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
     print(f"narrator: listening on {address_of(listening)}", flush=True)
+
+
+def _limits(settings: Settings, files: int | None) -> ConnectionLimits:
+    """The bounds of connections: no more of them than there are files for."""
+    connections = settings.max_connections
+    if files is not None:
+        connections = min(connections, files - min(SPARE_FILES, files // 2))
+    return ConnectionLimits(
+        connections=connections,
+        head_s=settings.request_head_s,
+        body_s=settings.request_body_s,
+        keep_alive_s=settings.keep_alive_s,
+        unread_s=settings.unread_s,
+    )
 
 
 def _operations(targets: list[str], settings: Settings) -> list[Operation]:

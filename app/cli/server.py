@@ -21,7 +21,8 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.cli.protocol import DirectProtocol
+from app.cli.protocol import protocol_in
+from app.cli.room import ConnectionCounters, ConnectionLimits, Room
 
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted; the system's own limit also holds."""
@@ -116,12 +117,17 @@ class Server(uvicorn.Server):
             self.should_exit = True
 
 
-def configuration(application: ASGIApp) -> uvicorn.Config:
+def configuration(
+    application: ASGIApp,
+    *,
+    limits: ConnectionLimits | None = None,
+    counters: ConnectionCounters | None = None,
+) -> uvicorn.Config:
     """How we run uvicorn: uvloop and httptools, no access log, no Server header."""
     return uvicorn.Config(
         application,
         loop="auto" if sys.platform == "win32" else "uvloop",
-        http=DirectProtocol,
+        http=protocol_in(Room(limits, counters)),
         ws="none",
         lifespan="off",  # `Server.serve` runs it: uvicorn would log a traceback
         log_config=None,
@@ -158,16 +164,18 @@ def address_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def raise_file_limit() -> None:
-    """Allow as many open connections as the system lets this process have."""
+def raise_file_limit() -> int | None:
+    """Allow as many open files as the system lets this process have; None: it has no limit."""
     if sys.platform == "win32":
-        return
+        return None
     import resource  # noqa: PLC0415 — not there on Windows
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):  # a system that will not: the soft one stays
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from typing import Protocol
 from narration.hub import NarrationCounters, NoNarrationCounters
 from telemetry.export import ExportCounters, NoExportCounters
 from telemetry.metrics import Truth
-from telemetry.names import CancelOrigin, Outcome, Priority, Reason, State, TimeoutKind
+from telemetry.names import CancelOrigin, Cut, Outcome, Priority, Reason, State, TimeoutKind
 
 
 class JobCounters(Protocol):
@@ -103,6 +103,18 @@ class Counters(JobCounters, NarrationCounters, Protocol):
         """A batch was not committed; `reason` is one of a fixed set of words."""
         ...
 
+    def connection_opened(self) -> None:
+        """A connection was accepted."""
+        ...
+
+    def connection_closed(self) -> None:
+        """A connection is gone."""
+        ...
+
+    def connection_cut(self, why: Cut) -> None:
+        """A connection was refused, or closed by a bound."""
+        ...
+
     @property
     def spans_exported(self) -> ExportCounters:
         """What the export of spans counts."""
@@ -184,4 +196,13 @@ class Uncounted(NoNarrationCounters):
         """Nothing."""
 
     def loop_lag(self, seconds: float) -> None:
+        """Nothing."""
+
+    def connection_opened(self) -> None:
+        """Nothing."""
+
+    def connection_closed(self) -> None:
+        """Nothing."""
+
+    def connection_cut(self, why: Cut) -> None:
         """Nothing."""

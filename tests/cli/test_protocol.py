@@ -12,7 +12,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.cli.protocol import DirectProtocol
+from app.cli.protocol import protocol_in
+from app.cli.room import Room
 from tests.narration.serving import bounded, serving, until
 from tests.narration.story_server import Server, raw
 
@@ -49,7 +50,7 @@ def test_the_bytes_on_the_wire_are_those_of_uvicorn(query: str) -> None:
         server.end()
         request = GET.replace(b"/stream", b"/stream" + query.encode())
         answers = []
-        for http in ("auto", DirectProtocol):
+        for http in ("auto", protocol_in(Room())):
             async with serving(server.app, http=http) as address:
                 reader, writer = await ask(address, request)
                 head, body = await answer(reader)
@@ -64,7 +65,7 @@ def test_the_bytes_on_the_wire_are_those_of_uvicorn(query: str) -> None:
 def test_a_connection_serves_its_next_request_after_a_stream() -> None:
     async def test() -> None:
         server = Server()
-        async with serving(server.app, http=DirectProtocol) as address:
+        async with serving(server.app, http=protocol_in(Room())) as address:
             reader, writer = await ask(address)
             await until(lambda: is_direct(server) == [True])
             server.end()
@@ -86,7 +87,7 @@ def test_a_connection_serves_its_next_request_after_a_stream() -> None:
 def test_a_connection_that_is_to_close_closes_after_its_stream() -> None:
     async def test() -> None:
         server = Server()
-        async with serving(server.app, http=DirectProtocol) as address:
+        async with serving(server.app, http=protocol_in(Room())) as address:
             reader, writer = await ask(
                 address, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
             )
@@ -106,7 +107,7 @@ def test_requests_that_do_not_wait_for_their_turn_are_all_answered() -> None:
 
     async def test() -> None:
         server = Server()
-        async with serving(server.app, http=DirectProtocol) as address:
+        async with serving(server.app, http=protocol_in(Room())) as address:
             reader, writer = await ask(address, GET * 2)
             await until(lambda: server.streams.count == 1)
             assert is_direct(server) == [False]
@@ -131,7 +132,7 @@ def test_requests_that_do_not_wait_for_their_turn_are_all_answered() -> None:
 def test_what_is_not_simple_is_sent(request_: bytes) -> None:
     async def test() -> None:
         server = Server()
-        async with serving(server.app, http=DirectProtocol) as address:
+        async with serving(server.app, http=protocol_in(Room())) as address:
             reader, writer = await ask(address, request_)
             await until(lambda: server.streams.count == 1)
             assert is_direct(server) == [False]
@@ -166,7 +167,7 @@ def test_middleware_that_wants_to_see_the_body_sees_it() -> None:
     async def test() -> None:
         server = Server()
         server.app.add_middleware(HeldHead)
-        async with serving(server.app, http=DirectProtocol) as address:
+        async with serving(server.app, http=protocol_in(Room())) as address:
             reader, writer = await ask(address)
             await until(lambda: server.streams.count == 1)
             server.say()
@@ -194,7 +195,7 @@ def test_an_idle_stream_holds_nothing_that_the_application_made_for_it() -> None
             return await server.stream(request)
 
         app = Starlette(routes=[Route("/stream", stream)])
-        async with serving(app, http=DirectProtocol) as address:
+        async with serving(app, http=protocol_in(Room())) as address:
             reader, writer = await ask(address)
             await until(lambda: is_direct(server) == [True])
             gc.collect()
@@ -211,7 +212,7 @@ def test_an_idle_stream_holds_nothing_that_the_application_made_for_it() -> None
 def test_a_stream_that_is_cut_off_has_no_end() -> None:
     async def test() -> None:
         server = Server()
-        async with serving(server.app, http=DirectProtocol) as address:
+        async with serving(server.app, http=protocol_in(Room())) as address:
             reader, writer = await ask(address)
             await until(lambda: is_direct(server) == [True])
             server.streams.abort()
@@ -229,7 +230,7 @@ def test_the_end_of_the_server_cuts_off_what_still_streams() -> None:
 
     async def test() -> None:
         server = Server()
-        async with serving(server.app, http=DirectProtocol) as address:
+        async with serving(server.app, http=protocol_in(Room())) as address:
             _, writer = await ask(address)
             await until(lambda: is_direct(server) == [True])
         await until(lambda: server.streams.count == 0)
@@ -247,7 +248,7 @@ def test_other_answers_are_uvicorns() -> None:
             return PlainTextResponse("hello")
 
         app = Starlette(routes=[Route("/stream", plain)])
-        async with serving(app, http=DirectProtocol) as address:
+        async with serving(app, http=protocol_in(Room())) as address:
             reader, writer = await raw(address)
             await reader.readuntil(b"hello")
             writer.close()

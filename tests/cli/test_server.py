@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.protocol import MAX_HEAD_BYTES
+from app.cli.bounded import MAX_HEAD_BYTES
 from app.cli.server import address_of, listen
 
 ROOT = Path(__file__).parents[2]

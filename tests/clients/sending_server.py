@@ -6,6 +6,7 @@ from unittest.mock import patch
 from app.cli import server
 from app.cli.main import main
 from app.cli.protocol import DirectProtocol
+from app.cli.room import Room
 from narration.transport import Scope, Watcher
 
 
@@ -16,6 +17,11 @@ class Sending(DirectProtocol):
         """Never."""
 
 
+def sending_in(room: Room) -> type[Sending]:
+    """In the place of `protocol_in`."""
+    return type("SendingThere", (Sending,), {"__slots__": (), "room": room})
+
+
 if __name__ == "__main__":
-    with patch.object(server, "DirectProtocol", Sending):
+    with patch.object(server, "protocol_in", sending_in):
         sys.exit(main())

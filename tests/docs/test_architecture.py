@@ -17,7 +17,7 @@ IMPORTERS: Final = {
     "sse_starlette": ("narration/sse.py",),
     "opentelemetry.exporter": ("telemetry/otlp.py",),
     "prometheus_client": ("telemetry/metrics.py",),
-    "uvicorn": ("app/cli/server.py", "app/cli/protocol.py"),
+    "uvicorn": ("app/cli/server.py", "app/cli/bounded.py"),
     "fastapi": ("app/http/", "app/service.py"),
     "httpx": ("app/client/",),
     "pydantic_settings": ("app/settings.py",),

@@ -65,6 +65,20 @@ def test_a_full_log_keeps_the_newest() -> None:
     assert chunks(log) == [5, 6, 7]
 
 
+def test_a_log_keeps_no_more_bytes_than_it_may_but_always_the_newest_event() -> None:
+    log = NarrationLog("job", epoch="e", limit=100, schedule=Bursts(), most_bytes=1000)
+
+    for number in range(10):
+        log.append(output(f"{number}" + "x" * 300))
+        assert log.size <= 1000
+    assert [str(chunk)[0] for chunk in chunks(log)] == ["8", "9"]
+
+    log.append(output("y" * 5000))
+    assert (log.first, log.next) == (11, 12)
+    log.append(output("z"))
+    assert chunks(log) == ["z"]
+
+
 def test_nothing_is_appended_after_the_end() -> None:
     log = a_log()
     log.append(end())
@@ -203,6 +217,26 @@ def test_a_ring_of_any_size_holds_the_newest_in_order(limit: int, sizes: list[in
     assert log.size == sum(len(entry.data) + ENTRY_OVERHEAD for entry in log.entries())
     for start in range(log.first, log.next + 1):
         assert log.read(start, max_events=99, max_bytes=10**6) == log.entries()[start - log.first :]
+
+
+@given(
+    limit=st.integers(min_value=1, max_value=12),
+    most_bytes=st.integers(min_value=1, max_value=2000),
+    sizes=st.lists(st.integers(min_value=0, max_value=400), max_size=60),
+)
+def test_a_ring_within_both_bounds_holds_as_many_of_the_newest_as_fit(
+    limit: int, most_bytes: int, sizes: list[int]
+) -> None:
+    log = NarrationLog("job", epoch="e", limit=limit, schedule=Bursts(), most_bytes=most_bytes)
+    for number, size in enumerate(sizes):
+        log.append(output(f"{number}:" + "x" * size))
+
+        kept = log.entries()
+        assert len(kept) == log.next - log.first
+        assert log.size == sum(len(entry.data) + ENTRY_OVERHEAD for entry in kept)
+        assert 1 <= len(kept) <= limit
+        assert log.size <= most_bytes or len(kept) == 1
+        assert [json.loads(each.data)["seq"] for each in kept] == [*range(log.first, log.next)]
 
 
 def test_memory_is_bounded_by_the_limit_and_told_truly() -> None:

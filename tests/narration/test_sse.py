@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.cli.protocol import DirectProtocol
+from app.cli.protocol import protocol_in
+from app.cli.room import Room
 from narration.resume import parse_query
 from narration.sse import stream_response
 from tests.narration.serving import bounded, serving, until
@@ -24,7 +25,7 @@ Serve = Callable[[Any], AbstractAsyncContextManager[str]]
 def serve(request: pytest.FixtureRequest) -> Serve:
     """Serves by one of the two roads: what a client sees is the same."""
     direct = request.param != "sent"
-    return functools.partial(serving, http=DirectProtocol if direct else "auto")
+    return functools.partial(serving, http=protocol_in(Room()) if direct else "auto")
 
 
 def test_a_client_gets_what_was_told_and_what_is_told_while_it_listens(serve: Serve) -> None:

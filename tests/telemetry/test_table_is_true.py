@@ -1,6 +1,7 @@
 """The published table against a full run: a real server, every outcome, all that it emitted."""
 
 import os
+import socket
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Receive
 
 
 def run_everything(server: Server, folder: Path) -> None:
-    """A job for each outcome, a stream that is told a gap, a submission that is refused."""
+    """A job for each outcome, a stream that is told a gap, what is refused: a submission, bytes."""
     gate = folder / "gate"
     os.mkfifo(gate)
     server.run("coroutine", tags={"team": "blue"}, concurrency_key="k")
@@ -57,6 +58,8 @@ def run_everything(server: Server, folder: Path) -> None:
     gate.write_text("open")
     assert server.client.post("/v1/jobs", json={"operation": "coroutine", "no": 1}).is_error
     assert server.client.post("/v1/jobs", json={"operation": "none"}).is_error
+    with socket.create_connection(("127.0.0.1", server.client.base_url.port or 0)) as connection:
+        connection.sendall(b"no HTTP\r\n\r\n")
     stream = f"/v1/jobs/{failed['id']}/stream"
     assert "event: gap" in server.client.get(stream, headers={"last-event-id": "nonsense"}).text
     server.ended(retried.json()["id"])
