@@ -91,6 +91,10 @@ AUDIT := $(BIN)/python .ci/audit.py
 audit: $(STAMP) ## ask PyPI for known vulnerabilities of all that requirements.lock names
 	@$(AUDIT) --must $(PIP_AUDIT)
 
+.PHONY: test-bounds
+test-bounds: $(STAMP) ## reach every bound at full size, and see that other jobs are not slowed (20 minutes)
+	$(BIN)/pytest tests/bounds --full -rP --timeout 1800
+
 # Seconds of `make fuzz`, all targets together.
 FUZZ_S ?= 600
 

@@ -1,6 +1,8 @@
 """Operations that say, and give, more than anybody keeps."""
 
 import asyncio
+import ctypes
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -21,6 +23,34 @@ async def tells(count: int, size: int = 20) -> int:
         if number % TURN == 0:
             await asyncio.sleep(0)
     return count
+
+
+@operation("tidies")
+async def tidies() -> None:
+    """Give back what is garbage, so that the memory in use is what is kept."""
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+@operation("nothing")
+async def nothing() -> None:
+    """Do nothing."""
+
+
+@operation("holds")
+async def holds(gate: str) -> None:
+    """Keep a slot until there is a file called `gate`."""
+    while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 - another process makes the file
+        await asyncio.sleep(0.01)
+
+
+@operation("steady")
+async def steady(steps: int) -> None:
+    """Work as most handlers do: wait for something, then compute and say a little."""
+    for step in range(steps):
+        await asyncio.sleep(0.005)
+        narrate("step", "step {step}", step=sum(range(2_000)) + step)
 
 
 @operation("tells-in-a-thread")
@@ -80,3 +110,9 @@ async def gives_much(size: int) -> str:
 async def puts_out_much(size: int, *, job: JobContext) -> None:
     """One chunk."""
     job.output("x" * size)
+
+
+@operation("queued", concurrency=1)
+async def queued() -> None:
+    """Wait for good: the first one keeps all others in the queue."""
+    await asyncio.Event().wait()
