@@ -49,7 +49,9 @@ _START: Final = Kind.SPAN_START.value
 _END: Final = Kind.SPAN_END.value
 _LIFECYCLE: Final = Kind.LIFECYCLE.value
 _SLOW_NAMES: Final = frozenset({names.EXCEPTION_EVENT, *(moment.value for moment in Moment)})
-_NOT_PLAIN: Final = frozenset({names.NARRATION_LEVEL, names.NARRATION_ACTOR})
+_NOT_PLAIN: Final = frozenset(
+    {names.NARRATION_LEVEL, names.NARRATION_ACTOR, names.NARRATION_LENGTH}
+)
 _VOICES: Final = (
     (names.NARRATION_CUTE, b',"cute":'),
     (names.NARRATION_STORY, b',"story":'),

@@ -166,6 +166,7 @@ def narration(scope: Scope, said: Said) -> NarrationEvent:
     actor = told.pop(names.NARRATION_ACTOR, None)
     cute = told.pop(names.NARRATION_CUTE, None)
     story = told.pop(names.NARRATION_STORY, None)
+    size = told.pop(names.NARRATION_LENGTH, None)
     return message(
         scope,
         said.place,
@@ -178,6 +179,7 @@ def narration(scope: Scope, said: Said) -> NarrationEvent:
         cute=cute,
         story=story,
         fields=_visible(scope, told, names.SCOPE),
+        size=size if type(size) is int else None,  # it may be anyone's
     )
 
 

@@ -15,7 +15,7 @@ from opentelemetry import trace
 from narration import formatting
 from narration.disclosure import json_safe, well_formed
 from narration.formatting import Said
-from narration.message import place_of
+from narration.message import MASK_MARGIN, place_of
 from narration.scope import Scope, current_scope
 from narration.tap import count_failure, scope_of
 from telemetry import names
@@ -30,8 +30,11 @@ _RESERVED: Final = frozenset(
         names.NARRATION_CUTE,
         names.NARRATION_STORY,
         names.NARRATION_LEVEL,
+        names.NARRATION_LENGTH,
     }
 )
+_LONG: Final = 4096
+"""Characters beyond which a text is looked at before a span may keep it: most are far shorter."""
 
 
 def narrate(
@@ -57,7 +60,12 @@ def narrate(
     try:
         scope = current_scope()
         attributes = _attributes(scope, fields)
-        attributes[names.NARRATION_TEXT] = _fill(text, fields)
+        told = _fill(text, fields)
+        if len(told) > _LONG and scope is not None:
+            told, whole = _shortened(told, scope)
+            if whole is not None:
+                attributes[names.NARRATION_LENGTH] = whole
+        attributes[names.NARRATION_TEXT] = told
         if actor is not None:
             attributes[names.NARRATION_ACTOR] = well_formed(str(actor))
         if level != "info":  # absent means info: the usual case stays cheap
@@ -94,13 +102,25 @@ def _tell(scope: Scope | None, action: str, attributes: dict[str, Any]) -> None:
     story.put(formatting.narration, scope, said)
 
 
+def _shortened(text: str, scope: Scope) -> tuple[str, int | None]:
+    """As much of `text` as its message can have, and its bytes if that is not all.
+
+    The event on the span keeps no more than that: it lives as long as the span, and in the queue of
+    the exporter.
+    """
+    most = scope.story.max_message_bytes + MASK_MARGIN
+    if len(text) <= most:
+        return text, None
+    return text[:most], len(text) if text.isascii() else len(text.encode())
+
+
 def _attributes(scope: Scope | None, fields: Mapping[str, Any]) -> dict[str, Any]:
     """`fields` as span attributes, which any exporter can encode."""
     attributes: dict[str, Any] = {}
     for name, value in fields.items():
         kind = type(value)
         if (
-            (kind is str and value.isascii())
+            (kind is str and len(value) <= _LONG and value.isascii())
             or kind is bool
             or kind is float
             or (kind is int and -_INT64 <= value < _INT64)
@@ -109,7 +129,8 @@ def _attributes(scope: Scope | None, fields: Mapping[str, Any]) -> dict[str, Any
         elif scope is None:
             attributes[name] = json_safe(value)
         else:
-            attributes[name] = json_safe(value, max_bytes=scope.story.max_message_bytes)
+            story = scope.story
+            attributes[name] = json_safe(value, mask=story.mask, max_bytes=story.max_message_bytes)
     for name in _RESERVED.intersection(attributes):  # a field does not pass for our own attributes
         del attributes[name]
     return attributes

@@ -76,6 +76,16 @@ async def narrates_much(size: int) -> None:
     narrate("much", "x" * size)
 
 
+@operation("narrates-much-often")
+async def narrates_much_often(size: int, count: int, gate: str) -> None:
+    """Many different messages of one span, which goes on."""
+    for number in range(count):
+        narrate("much", "{number}" + "x" * size, number=number, much="y" * size)
+        await asyncio.sleep(0)
+    while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 - another process makes the file
+        await asyncio.sleep(0.01)
+
+
 @operation("narrates-much-in-a-child", isolation="process")
 def narrates_much_in_a_child(size: int) -> None:
     """One message over a pipe."""

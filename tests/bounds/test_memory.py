@@ -98,6 +98,30 @@ def test_a_text_of_ten_megabytes_is_cut_and_leaves_nothing(
     until(lambda: tidied(server).resident < before.resident + SIZE, what="the memory")
 
 
+def test_texts_of_ten_megabytes_are_not_kept_on_the_span_that_said_them(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    """A span keeps its events until it has been exported: 15 of them would be 300 MB."""
+    gate = tmp_path / "gate"
+    before = tidied(server)
+    params = {"size": SIZE, "count": 15, "gate": str(gate)}
+    job = server.submit("narrates-much-often", params=params)
+    until(lambda: server.record(job["id"])["attempts"], what="the start")
+
+    def told() -> list[dict[str, Any]]:
+        answer = server.client.get(f"/v1/jobs/{job['id']}/narration").json()
+        events: list[dict[str, Any]] = answer["events"]
+        return [each["data"] for each in events if each["event"] == "narration"]
+
+    until(lambda: sum(each["action"] == "much" for each in told()) == 15, what="all of it")
+    much = tidied(server)
+    gate.touch()
+    server.ended(job["id"])
+
+    assert told()[-2]["truncated"] == {"bytes": SIZE + 2}
+    assert much.resident < before.resident + 3 * SIZE
+
+
 @pytest.mark.parametrize("operation", ["gives-much", "puts-out-much"])
 def test_data_of_ten_megabytes_is_refused_or_kept_within_the_bound_of_what_is_kept(
     scale: Scale, operation: str
