@@ -49,8 +49,16 @@ async def holds(gate: str) -> None:
 async def steady(steps: int) -> None:
     """Work as most handlers do: wait for something, then compute and say a little."""
     for step in range(steps):
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.01)
         narrate("step", "step {step}", step=sum(range(2_000)) + step)
+
+
+@operation("talks")
+async def talks(gate: str) -> None:
+    """Say a hundred things a second until there is a file called `gate`."""
+    while not Path(gate).exists():  # noqa: ASYNC240 - another process makes the file
+        narrate("talk", "talking " + "x" * 1_000)
+        await asyncio.sleep(0.01)
 
 
 @operation("tells-in-a-thread")

@@ -29,7 +29,7 @@ WHOLE: Final = Scale(
     texts=20,
     retained=1_000,
     watch_s=20,
-    rounds=9,
+    rounds=7,
 )
 REDUCED: Final = Scale(
     streams=400,

@@ -18,7 +18,9 @@ from tests.bounds.server import OPERATIONS, crowd, submit_many
 from tests.clients.server import ServerProcess, serving
 
 MOST = 1.3
-STEPS = 40
+STEPS = 25
+READERS = 100
+"""Of a job that says a hundred things a second: more would need the time of a core to be told."""
 RETAINED = 1000
 
 Load = Callable[[ServerProcess, Scale, Path], AbstractContextManager[None]]
@@ -51,11 +53,11 @@ def idle(server: ServerProcess, scale: Scale, folder: Path) -> AbstractContextMa
 
 
 def deaf(server: ServerProcess, scale: Scale, folder: Path) -> AbstractContextManager[None]:
-    return reading(server, "waits", folder, "deaf", scale.readers)
+    return reading(server, "talks", folder, "deaf", READERS)
 
 
 def drip(server: ServerProcess, scale: Scale, folder: Path) -> AbstractContextManager[None]:
-    return reading(server, "waits", folder, "drip", scale.readers)
+    return reading(server, "talks", folder, "drip", READERS)
 
 
 def storm(server: ServerProcess, scale: Scale, folder: Path) -> AbstractContextManager[None]:
