@@ -30,7 +30,7 @@ LOG_LIMIT = 1000
 MESSAGE_BYTES = 65_536
 MIB = 1 << 20
 SIZE = 10_000_000
-LONG_S = 240.0
+LONG_S = 900.0
 """Bound of what takes long at full size."""
 
 
