@@ -36,6 +36,8 @@ NO_LIMITS: Final = {
     "heartbeat_s",
     "progress_interval_s",
     "retry_later_limit",
+    "store",
+    "store_sync",
 }
 """Settings that bound nothing that grows; what they do is said where they are described."""
 
