@@ -17,6 +17,7 @@ from tests.bounds.scale import Scale
 from tests.bounds.server import (
     OPERATIONS,
     Held,
+    blocks,
     counted,
     crowd,
     held,
@@ -185,8 +186,9 @@ def test_a_full_queue_refuses_and_an_empty_one_has_given_all_back(
         (OPERATIONS,), concurrency=1, queue_limit=scale.queued, retention_jobs=10
     ) as server:
 
-        def filled(count: int) -> tuple[Held, Held]:
-            gate = tmp_path / f"gate{count}"
+        def filled(count: int) -> tuple[Held, int]:
+            gate = tmp_path / "gate"
+            gate.unlink(missing_ok=True)
             holder = server.submit("holds", params={"gate": str(gate)})
             server.reaches(holder["id"], "running")
             submit_many(server, "nothing", count)
@@ -199,16 +201,20 @@ def test_a_full_queue_refuses_and_an_empty_one_has_given_all_back(
                 what="the end of the queue",
                 within_s=LONG_S,
             )
-            return full, tidied(server)
+            return full, blocks(server)
 
         before = warmed(server)
-        few, many = filled(scale.queued // 20), filled(scale.queued)
+        filled(scale.queued // 20)
+        kept = blocks(server)
+        first, second = filled(scale.queued), filled(scale.queued)
 
-        each_bytes = (many[0].resident - few[0].resident) / (0.95 * scale.queued)
-        report(f"a waiting job: {each_bytes:.0f} bytes", few[1], many[0], many[1])
-        assert counted(server, 'narrator_submissions_refused_total{reason="queue-full"}') == 1
-        assert many[1].resident < 1.2 * few[1].resident
-        assert many[1].descriptors == before.descriptors
+        each_bytes = (first[0].resident - before.resident) / scale.queued
+        report(f"a waiting job: {each_bytes:.0f} bytes", before, first[0], second[0])
+        print(f"blocks: {kept}, {first[1]}, {second[1]}")  # noqa: T201 - as in `report`
+        assert counted(server, 'narrator_submissions_refused_total{reason="queue-full"}') == 2
+        assert second[0].resident < 1.05 * first[0].resident
+        assert second[1] < 1.15 * kept
+        assert tidied(server).descriptors == before.descriptors
 
 
 # --- readers ---------------------------------------------------------------------------------
@@ -243,7 +249,7 @@ def test_readers_that_read_badly_hold_up_nobody_and_leave_nothing(
     def crowded(number: int) -> Held:
         gate = tmp_path / f"gate{number}"
         job = server.submit("waits", params={"gate": str(gate)})
-        with crowd(server, mode, job["links"]["stream"], scale.readers):
+        with crowd(server, mode, job["links"]["stream"], readers):
             others = [
                 server.ended(server.submit("tells", params={"count": LOG_LIMIT})["id"])
                 for _ in range(5)
@@ -257,10 +263,11 @@ def test_readers_that_read_badly_hold_up_nobody_and_leave_nothing(
         until(lambda: held(server).descriptors <= before.descriptors, what="their descriptors")
         return tidied(server)
 
+    readers = min(scale.readers, 50) if mode == "storm" else scale.readers
     before = tidied(server)
     first, second = crowded(1), crowded(2)
 
-    report(f"{scale.readers} readers, {mode}", before, first, second)
+    report(f"{readers} readers, {mode}", before, first, second)
     assert second.resident < 1.15 * first.resident
 
 
