@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from narration.events import EndEvent, NarrationEvent, OutputEvent, StateEvent
+from narration.held_log import HeldLog
 from narration.log import ENTRY_OVERHEAD, EvictedError, LockedLog, NarrationLog
 from telemetry.names import Level
 
@@ -358,3 +359,17 @@ def test_a_locked_log_takes_events_from_several_threads() -> None:
     assert log.entries() == entries
     log.forget()
     assert log.entries() == []
+
+
+def test_a_log_that_holds_events_keeps_no_more_bytes_than_it_may() -> None:
+    log = HeldLog(
+        "job", epoch="e", limit=100, schedule=Bursts(), most_bytes=1000, on_hold=lambda _: None
+    )
+    for number in range(10):
+        log.append(output(f"{number}" + "x" * 300))
+        assert log.size <= 1000
+    log.release(log.number)
+
+    assert [str(chunk)[0] for chunk in chunks(log)] == ["8", "9"]
+    assert (log.first, log.next, log.number) == (9, 11, 11)
+    assert log.size == sum(len(entry.data) + ENTRY_OVERHEAD for entry in log.entries())
