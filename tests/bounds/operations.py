@@ -10,7 +10,7 @@ from pathlib import Path
 from app import JobContext, operation
 from narration import narrate, run_process
 
-TURN = 100
+TURN = 20
 """Messages after which the loop gets its turn."""
 
 
