@@ -257,6 +257,49 @@ _LOGS_AGE: Final = Panel(
     links=(to_traces(),),
 )
 
+_COMMITS: Final = Panel(
+    id=18,
+    title="Time to commit",
+    unit=SECONDS,
+    queries=quantiles(MetricName.STORE_COMMIT),
+    meaning="From handing a batch of changes to the store until it is on disk; each 202, each "
+    "event and each start of an attempt waits for one. Nothing without `--store`.",
+    bad="hundreds of milliseconds: the disk is slow or busy, and all jobs with it.",
+    then="look at the disk; put the file on a faster one. NARRATOR_STORE_SYNC=full waits for the "
+    "disk at each commit.",
+    links=(to_jobs(),),
+)
+
+_STORED: Final = Panel(
+    id=19,
+    title="Commits, and events kept",
+    unit=PER_SECOND,
+    queries=(
+        Query(expr=rate(MetricName.STORE_COMMIT), legend="commits"),
+        Query(expr=rate(MetricName.STORE_EVENTS), legend="events"),
+    ),
+    meaning="Batches a second that were committed, and events of stories in them: the more there "
+    "is to do, the more share a commit.",
+    bad="commits fall while jobs run: see *Commits that failed*.",
+    then="see *Time to commit*.",
+    links=(to_jobs(),),
+)
+
+_STORE_FAILURES: Final = Panel(
+    id=20,
+    title="Commits that failed",
+    unit=PER_SECOND,
+    queries=each(rate(MetricName.STORE_FAILURES, Label.REASON), Label.REASON),
+    stacked=True,
+    alert="NarratorStoreFailing",
+    meaning="Batches a second that could not be written; each is tried again, with all that came "
+    "since.",
+    bad="anything but 0: nothing is acknowledged, submissions get 503, streams stand still.",
+    then="`store-full`: make room on the disk. `store-failed`: the server's log has SQLite's "
+    "words. `store-corrupt`: `narrator store check`, and a backup.",
+    links=(to_jobs("state=running"),),
+)
+
 SERVICE: Final = Board(
     uid="narrator-service",
     title="Narrator: Service",
@@ -265,6 +308,7 @@ SERVICE: Final = Board(
     rows=(
         Row(title="The process", panels=(_LAG, _CPU, _MEMORY)),
         Row(title="Its limits", panels=(_FILES, _CONNECTIONS, _CUT, _UPTIME)),
+        Row(title="The store", panels=(_COMMITS, _STORED, _STORE_FAILURES)),
         Row(title="HTTP", panels=(_REQUESTS, _ANSWERS, _ERRORS)),
         Row(
             title="Traces that leave",

@@ -31,6 +31,7 @@ from telemetry.names import (
     Priority,
     Reason,
     State,
+    StoreFault,
     TimeoutKind,
 )
 from telemetry.table import DURATIONS, METRIC_ROWS, MetricRow
@@ -187,6 +188,8 @@ class Metrics:
             clock=self._clock,
         )
         _ = self._loop_blocked[""]
+        for fault in StoreFault:
+            _ = self._store_failures[fault]
         for reason in DropReason:
             _ = self._dropped[reason]
         for gap in GapReason:

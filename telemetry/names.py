@@ -256,6 +256,14 @@ JOB_RUNNING: Final = "job.running"
 # --- metrics --------------------------------------------------------------------------------------
 
 
+class StoreFault(StrEnum):
+    """Why a batch was not committed."""
+
+    FULL = "store-full"
+    FAILED = "store-failed"
+    CORRUPT = "store-corrupt"
+
+
 class Label(StrEnum):
     """The labels of metrics, all bounded; never an id."""
 

@@ -23,6 +23,7 @@ from app.store.protocol import Batch, Provenance, Store, Told
 from narration.held_log import HeldLog
 from narration.spans import SpanLog
 from telemetry.clock import Clock
+from telemetry.names import StoreFault
 
 _logger = logging.getLogger(__name__)
 
@@ -277,7 +278,7 @@ class StoreJournal:
             return _Failure(error.code, str(error))
         except Exception as error:
             _logger.exception("the store failed in a way that it should not")
-            return _Failure(StoreError.code, f"{type(error).__name__}: {error}")
+            return _Failure(StoreFault.FAILED.value, f"{type(error).__name__}: {error}")
         return None
 
     def _written(self, failure: _Failure | None) -> None:

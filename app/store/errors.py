@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from app.jobs.errors import NarratorError
+from telemetry.names import StoreFault
 
 CHECK = "narrator store check"
 
@@ -76,7 +77,7 @@ class StoreUnusable(StoreError):  # noqa: N818  # the plain noun
 class StoreCorrupt(StoreError):  # noqa: N818  # the plain noun
     """It is no database, or a damaged one."""
 
-    code = "store-corrupt"
+    code = StoreFault.CORRUPT.value
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(
@@ -92,10 +93,10 @@ class StoreCorrupt(StoreError):  # noqa: N818  # the plain noun
 class StoreFull(StoreError):  # noqa: N818  # the plain noun
     """There was no room for a batch: nothing of it was written, and it may be written again."""
 
-    code = "store-full"
+    code = StoreFault.FULL.value
 
 
 class StoreFailed(StoreError):  # noqa: N818  # the plain noun
     """A batch was not written: nothing of it is there, and it may be written again."""
 
-    code = "store-failed"
+    code = StoreFault.FAILED.value

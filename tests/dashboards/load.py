@@ -1,9 +1,10 @@
 """A scripted load on a real server, under which every metric of ours moves."""
 
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from tests.telemetry.served import WAIT_S, Server, serving, until
 
 OPERATION: Final = "works"
 SLOTS: Final = 4
+STORE: Final = "jobs.db"
 ENVIRONMENT: Final = {
     "NARRATOR_CONCURRENCY": str(SLOTS),
     "NARRATOR_LOG_LIMIT": "64",
@@ -40,6 +42,7 @@ def scraped(folder: Path, *, interval_s: float) -> Iterator[tuple[Server, OtlpRe
             folder,
             Path(__file__).with_name("handlers.py"),
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+            NARRATOR_STORE=str(folder / STORE),
             **ENVIRONMENT,
         ) as server,
         prometheus(
@@ -60,7 +63,7 @@ def _knows_it(address: str) -> bool:
         return False
 
 
-def run(server: Server, receiver: OtlpReceiver) -> None:
+def run(server: Server, receiver: OtlpReceiver, folder: Path) -> None:
     """Every round all that can happen to jobs and readers; at first the collector lives."""
     with following(server, "/v1/stream"):
         for number in range(ROUNDS):
@@ -74,6 +77,7 @@ def run(server: Server, receiver: OtlpReceiver) -> None:
             _refusals(server)
             _full(server)
             _stalls(server)
+        _locked(server, folder / STORE)
 
 
 def submit(server: Server, how: str, **fields: Any) -> str:
@@ -161,6 +165,18 @@ def _stalls(server: Server) -> None:
     """The loop stands still, while a thread says more than there is room for."""
     server.ended(submit(server, "stalls"))
     time.sleep(STALL_S)  # for scrapes that it held up
+
+
+def _locked(server: Server, store: Path) -> None:
+    """Somebody else has the store's file for longer than is waited for: a commit fails."""
+    body = {"operation": OPERATION, "params": {"how": "well"}}
+    with closing(sqlite3.connect(store, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        refused = server.client.post("/v1/jobs", json=body)
+        assert refused.status_code == 503, refused.text
+        assert refused.json()["type"].endswith("store-unavailable")
+        time.sleep(1)  # for scrapes that see it
+    until(lambda: server.client.get("/readyz").status_code == 200, "the store")
 
 
 @contextmanager

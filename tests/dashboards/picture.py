@@ -34,7 +34,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         scraped(Path(folder), interval_s=SCRAPE_S) as (server, receiver, address),
     ):
-        run(server, receiver)
+        run(server, receiver, Path(folder))
         graph = {
             "g0.expr": filled_in(query, {}),
             "g0.tab": "0",

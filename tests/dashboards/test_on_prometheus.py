@@ -78,13 +78,14 @@ class Observed:
 @pytest.fixture(scope="module")
 def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     """A server under load, scraped all the while."""
-    with scraped(tmp_path_factory.mktemp("observed"), interval_s=SCRAPE_S) as (
+    folder = tmp_path_factory.mktemp("observed")
+    with scraped(folder, interval_s=SCRAPE_S) as (
         server,
         receiver,
         address,
     ):
         began = time.time()
-        run(server, receiver)
+        run(server, receiver, folder)
         yield Observed(server, address, list(receiver.spans), began, time.time())
 
 
