@@ -75,6 +75,7 @@ def run(server: Server, receiver: OtlpReceiver, folder: Path) -> None:
             _cancellations(server)
             _readers(server)
             _refusals(server)
+            _ambiguous(server)
             _full(server)
             _stalls(server)
         _locked(server, folder / STORE)
@@ -145,6 +146,16 @@ def _refusals(server: Server) -> None:
     for body in ({"operation": OPERATION, "params": {"no": 1}}, {"operation": "unknown"}):
         assert server.client.post("/v1/jobs", json=body).is_client_error
     assert server.client.get("/v1/jobs/unknown").status_code == 404
+
+
+def _ambiguous(server: Server) -> None:
+    """A request that can be read in two ways: its connection is cut."""
+    address = urlsplit(server.url)
+    head = f"GET / HTTP/1.1\r\nHost: {address.netloc}\r\n"
+    lengths = "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n"
+    with socket.create_connection((address.hostname, address.port), timeout=WAIT_S) as other:
+        other.sendall((head + lengths).encode())
+        assert b" 400 " in other.recv(4096)
 
 
 def _full(server: Server) -> None:
