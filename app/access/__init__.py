@@ -1,0 +1,1 @@
+"""Who may use the server: keys, tenants and scopes. Knows no HTTP, no engine and no job."""
