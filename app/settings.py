@@ -42,7 +42,7 @@ ENVIRONMENT_PREFIX: Final = "NARRATOR_"
 CONFIG_VARIABLE: Final = "NARRATOR_CONFIG"
 """Names the settings file; without it, `narrator.toml` in the working directory, if there."""
 CONFIG_FILE: Final = "narrator.toml"
-CLIENT_VARIABLES: Final = frozenset({CONFIG_VARIABLE, "NARRATOR_SERVER"})
+CLIENT_VARIABLES: Final = frozenset({CONFIG_VARIABLE, "NARRATOR_SERVER", "NARRATOR_KEY"})
 """Variables with our prefix that are no settings of the server."""
 MASK: Final = "********"
 MIN_SECRET: Final = 4
@@ -195,6 +195,13 @@ class Settings(BaseSettings):
         "How long a client may read nothing of an answer that waits for it, before it is cut.",
         ge=0.05,
         le=_DAY_S,
+    )
+
+    # --- who may use it ---------------------------------------------------------------------------
+    keys: Path | None = _setting(
+        None,
+        "path",
+        "The keys file (narrator keys makes it); without one, every caller may do everything.",
     )
 
     # --- running jobs -----------------------------------------------------------------------------

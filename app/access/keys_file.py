@@ -142,8 +142,8 @@ def time_text(time: datetime) -> str:
 
 
 def _string(text: str) -> str:
-    """A basic string of TOML: JSON's escapes, which are TOML's, and one that JSON does not need."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """A basic string of TOML: JSON's escapes of quotes and backslashes are TOML's."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _entry(given: dict[str, Any], number: int) -> KeyEntry:
@@ -184,8 +184,8 @@ def note_of(given: object, *, place: str) -> str:
         KeysFileError: it is none; the message begins with `place`.
 
     """
-    if not isinstance(given, str) or len(given) > MAX_NOTE:
-        raise KeysFileError(f"{place}: note must be a text of at most {MAX_NOTE} characters")
+    if not isinstance(given, str) or len(given) > MAX_NOTE or not given.isprintable():
+        raise KeysFileError(f"{place}: note must be at most {MAX_NOTE} characters on one line")
     return given
 
 

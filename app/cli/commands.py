@@ -155,6 +155,13 @@ COMMANDS: Final = (
         panel=LOCAL,
     ),
     Lazy(
+        name="keys",
+        module="app.cli.keys_command",
+        function="keys",
+        summary="Make, list and revoke the keys that open a server.",
+        panel=LOCAL,
+    ),
+    Lazy(
         name="settings",
         module="app.cli.settings_command",
         function="settings",
