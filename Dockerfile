@@ -39,7 +39,8 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
 
 FROM python:3.13.18-slim-trixie
 COPY --from=build /opt/narrator /opt/narrator
-# Within the container all addresses: which of the machine's reach it, `--publish` says.
+# Within the container all addresses: which of the machine's reach it, `--publish` says. So it starts
+# only with NARRATOR_KEYS, or with NARRATOR_ALLOW_ANONYMOUS=true where nobody else can reach it.
 ENV PATH=/opt/narrator/bin:$PATH PYTHONUNBUFFERED=1 NARRATOR_HOST=0.0.0.0 NARRATOR_PORT=8000
 WORKDIR /data
 USER 10001:10001

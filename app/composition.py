@@ -85,16 +85,21 @@ def compose(
         ),
     )
     narration.bind()
-    feed_log = feed_of(
-        "feed", epoch=uuid.uuid4().hex[:8], limit=settings.feed_limit, schedule=loop.call_soon
-    )
+
+    def feed_log() -> NarrationLog:
+        epoch = uuid.uuid4().hex[:8]
+        return feed_of("feed", epoch=epoch, limit=settings.feed_limit, schedule=loop.call_soon)
+
     core = Core(
         settings=settings,
         clock=clock,
         random=uniform,
         loop=loop,
         registry=JobRegistry(journal.changed if journal.durable else None),
-        queue=JobQueue({each.name: _concurrency(each) for each in operations.values()}),
+        queue=JobQueue(
+            {each.name: _concurrency(each) for each in operations.values()},
+            per_tenant=settings.tenant_running or None,
+        ),
         observer=Observer(
             tracer=tracing.tracer,
             metrics=counters,

@@ -7,6 +7,7 @@ its engine.
 import asyncio
 import importlib.metadata
 import logging
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,15 +18,20 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
+from app.access.key_ring import KeyRing
+from app.access.keys_file import tenant_of
+from app.access.stream_tokens import SECRET_BYTES, StreamTokens
 from app.composition import compose
 from app.engine.counters import Counters, Uncounted
 from app.engine.engine import Engine
 from app.handlers.discovery import operations_of
 from app.handlers.lifespan import Resources
 from app.handlers.operation import Operation
+from app.http.access import Access, KeyAccess, OpenAccess
 from app.http.application import create_application
 from app.http.instrumentation import instrument
 from app.jobs.errors import Unavailable
+from app.jobs.model import DEFAULT_TENANT
 from app.jobs.record import JobRecord
 from app.jobs.submission import Submission
 from app.settings import Settings
@@ -43,6 +49,12 @@ from telemetry.tracing import build_tracing, make_global
 _logger = logging.getLogger(__name__)
 
 Handler = Operation | Callable[..., Any]
+
+KEYS_INTERVAL_S: Final = 1.0
+"""Seconds between two looks at the keys file."""
+
+ACCESS_ENDED: Final = "access_ended"
+"""Why a stream is closed whose key opens nothing any more."""
 
 STREAMS_CLOSE_S: Final = 5.0
 """Seconds that the clients of streams have to take their last event, at the end of a drain."""
@@ -68,6 +80,10 @@ class Narrator:
     `tracer_provider` is the application's own; without it the global one, if an SDK's is set, else
     one made as OpenTelemetry's variables say. `bound` is the address that the server listens on,
     None where another application mounts this one.
+
+    Raises:
+        OSError, app.access.keys_file.KeysFileError: the keys file that the settings name is none.
+
     """
 
     def __init__(
@@ -102,6 +118,12 @@ class Narrator:
             else None
         )
         self._mounted = bound is None
+        self._ring = (
+            None
+            if self.settings.keys is None
+            else KeyRing(self.settings.keys, wall_ns=self.clock.wall_ns)
+        )
+        self._access = self._make_access()
         self._engine: Engine | None = None
         self.application: FastAPI = create_application(
             engine=lambda: self.engine,
@@ -110,6 +132,7 @@ class Narrator:
             resource=self._tracing.provider.resource,
             exporting=self._export_states,
             cursors=Cursors(self.clock, self._uniform),
+            access=self._access,
             bound=bound,
             lifespan=self._lifespan,
             version=_version(),
@@ -128,20 +151,26 @@ class Narrator:
     async def submit(self, operation: str, /, **params: Any) -> JobRecord:
         """Submit a job in process; its span is a child of the current one.
 
+        It is the tenant `default`'s; `for_tenant` submits for another.
+
         Raises:
             NotRunningError, and what `Engine.submit` raises.
 
         """
-        submission = Submission(operation=operation, params=params)
-        engine = self.engine
-        taken = engine.submit(submission, parent=otel_context.get_current())
-        record = engine.record(taken.job_id)
-        await engine.settled(taken.job_id)
-        return record
+        return await self.for_tenant(DEFAULT_TENANT).submit(operation, **params)
 
     async def result(self, job_id: str, *, timeout_s: float = 3600.0) -> JobRecord:
         """The job once it has finished, or as it is after `timeout_s` seconds."""
-        return await self.engine.wait(job_id, timeout_s)
+        return await self.for_tenant(DEFAULT_TENANT).result(job_id, timeout_s=timeout_s)
+
+    def for_tenant(self, tenant: str) -> "TenantJobs":
+        """The same calls for the jobs of one tenant; what is kept of a tenant stays.
+
+        Raises:
+            app.access.keys_file.KeysFileError: that is no name of a tenant.
+
+        """
+        return TenantJobs(self, tenant_of(tenant, place="for_tenant"))
 
     # --- its life -----------------------------------------------------------------------------
 
@@ -176,6 +205,7 @@ class Narrator:
             )
             self._engine = engine
             stack.callback(self._stop)
+            self._watch_keys(stack, engine)
             grace_s = 0.0  # where the block was left by an exception, nobody waits
             try:
                 yield self
@@ -202,6 +232,28 @@ class Narrator:
     async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
         async with self.running():
             yield
+
+    def _make_access(self) -> Access:
+        tokens = StreamTokens(
+            os.urandom(SECRET_BYTES),
+            life_s=self.settings.stream_token_s,
+            wall_ns=self.clock.wall_ns,
+        )
+        return OpenAccess(tokens) if self._ring is None else KeyAccess(self._ring, tokens)
+
+    def _watch_keys(self, stack: AsyncExitStack, engine: Engine) -> None:
+        """Look at the keys file each second, and end the streams of keys that open no more."""
+        ring, access = self._ring, self._access
+        if ring is None:
+            return
+
+        async def watch() -> None:
+            while True:
+                await asyncio.sleep(KEYS_INTERVAL_S)
+                ring.look()
+                engine.streams.end(access.holds, ACCESS_ENDED)
+
+        stack.callback(asyncio.create_task(watch(), name="narrator-keys").cancel)
 
     def _open_store(self, stack: AsyncExitStack) -> Store | None:
         """The store that the settings name, if they do; closed at the end."""
@@ -241,6 +293,37 @@ class Narrator:
         if self._event_logger is not None:
             ends.append(asyncio.to_thread(self._event_logger.shutdown, bound_s))
         await asyncio.gather(*ends)
+
+
+class TenantJobs:
+    """The calls of a `Narrator` in process, for the jobs of one tenant."""
+
+    def __init__(self, narrator: Narrator, tenant: str) -> None:
+        self._narrator = narrator
+        self.tenant = tenant
+
+    async def submit(self, operation: str, /, **params: Any) -> JobRecord:
+        """Submit a job in process; its span is a child of the current one.
+
+        Raises:
+            NotRunningError, and what `Engine.submit` raises.
+
+        """
+        submission = Submission(operation=operation, params=params)
+        engine, tenant = self._narrator.engine, self.tenant
+        taken = engine.submit(submission, parent=otel_context.get_current(), tenant=tenant)
+        record = engine.record(taken.job_id, tenant=tenant)
+        await engine.settled(taken.job_id)
+        return record
+
+    async def result(self, job_id: str, *, timeout_s: float = 3600.0) -> JobRecord:
+        """The job once it has finished, or as it is after `timeout_s` seconds.
+
+        Raises:
+            NotRunningError, JobNotFound: it is none of this tenant's.
+
+        """
+        return await self._narrator.engine.wait(job_id, timeout_s, tenant=self.tenant)
 
 
 def _loaded(operations: Iterable[Handler]) -> list[Operation]:

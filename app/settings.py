@@ -127,6 +127,22 @@ def _address(placeholder: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Origins as a browser sends them (RFC 6454, section 6.2); `*` would be every page there is."""
+    for each in value:
+        parts = urlsplit(each)
+        if (
+            parts.scheme not in {"http", "https"}
+            or each != f"{parts.scheme}://{parts.netloc}".lower()
+        ):
+            raise ValueError(
+                f"must be origins such as https://app.example.com, without a path, not {each!r}"
+            )
+        if not parts.hostname or "*" in each or "@" in each:
+            raise ValueError(f"must be origins with a host each, not {each!r}")
+    return value
+
+
 def _setting(default: Any, unit: str, description: str, **bounds: Any) -> Any:
     """A field with its unit; numbers are finite."""
     return Field(
@@ -202,6 +218,69 @@ class Settings(BaseSettings):
         None,
         "path",
         "The keys file (narrator keys makes it); without one, every caller may do everything.",
+    )
+    allow_anonymous: bool = _setting(
+        False,
+        "true or false",
+        "Serve other machines without a keys file: whoever reaches the address may do everything.",
+    )
+    stream_token_s: float = _setting(
+        60.0, "seconds", "How long a stream token opens its stream.", ge=1, le=3600
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, _listed(","), AfterValidator(_origins)] = (
+        _setting(
+            (),
+            "origins",
+            "Origins, such as https://app.example.com, whose pages may call this server from a "
+            "browser; by default none.",
+        )
+    )
+    metrics_access: Literal["admin", "open"] = _setting(
+        "admin", "word", "Who may read /metrics where there are keys: those with admin, or all."
+    )
+    docs_access: Literal["admin", "open", "off"] = _setting(
+        "admin",
+        "word",
+        "Who may read /docs and /openapi.json where there are keys: those with admin, or all; off, "
+        "they are not there.",
+    )
+
+    # --- what one tenant may have -----------------------------------------------------------------
+    tenant_rate: float = _setting(
+        0.0,
+        "jobs a second",
+        "Jobs that one tenant may submit in a second; more are refused with 429. 0: any number.",
+        ge=0,
+        le=1_000_000,
+    )
+    tenant_burst: int = _setting(
+        0,
+        "jobs",
+        "Jobs that one tenant may submit at once within its rate; 0: as many as in a second.",
+        ge=0,
+        le=1_000_000,
+    )
+    tenant_queued: int = _setting(
+        0,
+        "jobs",
+        "Jobs of one tenant that may wait, deferred and retrying ones included; more are refused "
+        "with 429. 0: as many as QUEUE_LIMIT leaves.",
+        ge=0,
+        le=10_000_000,
+    )
+    tenant_running: int = _setting(
+        0,
+        "slots",
+        "Jobs of one tenant that run at the same time; more wait. 0: as many as there are slots.",
+        ge=0,
+        le=100_000,
+    )
+    tenant_streams: int = _setting(
+        0,
+        "streams",
+        "Streams of one tenant that may be open; more are refused with 429. 0: any number.",
+        ge=0,
+        le=10_000_000,
     )
 
     # --- running jobs -----------------------------------------------------------------------------

@@ -107,6 +107,7 @@ class Reader:
         "done",
         "log",
         "now",
+        "owner",
         "sender",
         "view",
     )
@@ -126,6 +127,8 @@ class Reader:
         self.done = False
         self.now: Callable[[], float] = time.monotonic  # the loop's time once it is attached
         self.sender: Sender | None = None
+        self.owner: str | None = None
+        """For whom it reads, in the application's own words; None if nobody asks."""
         self._broadcast: Broadcast | None = None
         self._attached = False
         self._wrote_at = 0.0

@@ -55,17 +55,20 @@ def stream_response(
     *,
     on_attach: Callable[[], None] | None = None,
     on_detach: Callable[[Departure], None] | None = None,
+    owner: str | None = None,
 ) -> Response:
     """`log` as `query` asks for it: 204 where there is nothing to come, else 200 and the stream.
 
     `on_attach` is called when the 200 is about to be sent, before the log is watched; `on_detach`
     once after it, when the stream is over and who closed it is known. Neither is called for a HEAD
     or a 204. A reader of `follow=false` attaches too: whether that counts is the caller's to say.
+    `owner` is for whom it is (`Streams.owners`).
     """
     position = resolve(log, query)
     if position.complete:
         return Response(status_code=204, headers={"Cache-Control": CACHE_CONTROL})
     reader = streams.open(log, query, position)
+    reader.owner = owner
     return NarrationResponse(reader, streams, on_attach=on_attach, on_detach=on_detach)
 
 

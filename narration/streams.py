@@ -104,7 +104,18 @@ class Streams:
         again. Streams attached later go on, until it is called once more.
         """
         for reader in tuple(self._open):
-            reader.drain(reason, self._jittered(self._retry_ms if retry_ms is None else retry_ms))
+            self._end(reader, reason, retry_ms)
+
+    def end(self, holds: Callable[[str], bool], reason: str) -> None:
+        """End the streams whose owner no longer `holds`; those without an owner go on."""
+        owners = {reader.owner for reader in self._open if reader.owner is not None}
+        ended = {owner for owner in owners if not holds(owner)}
+        for reader in tuple(self._open) if ended else ():
+            if reader.owner in ended:
+                self._end(reader, reason, None)
+
+    def _end(self, reader: Reader, reason: str, retry_ms: int | None) -> None:
+        reader.drain(reason, self._jittered(self._retry_ms if retry_ms is None else retry_ms))
 
     async def wait_closed(self, timeout_s: float) -> bool:
         """Whether all streams have closed within `timeout_s` seconds."""

@@ -9,11 +9,19 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from app.access.keys_file import KeysFileError
 from app.cli.configuration import settings_or_exit, warn_unknown_variables
 from app.cli.failure import REFUSED, USAGE, fail
 from app.cli.reload import serve_and_reload
 from app.cli.room import ConnectionLimits
-from app.cli.server import Server, address_of, configuration, listen, raise_file_limit
+from app.cli.server import (
+    Server,
+    address_of,
+    configuration,
+    is_loopback,
+    listen,
+    raise_file_limit,
+)
 from app.handlers.discovery import load_all
 from app.handlers.errors import ResourceError, TargetError
 from app.handlers.operation import Operation
@@ -57,6 +65,17 @@ def serve(
             show_default="in memory",
         ),
     ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The keys file: who may do what (narrator keys makes it).",
+            show_default="every caller may do everything",
+        ),
+    ] = None,
+    allow_anonymous: Annotated[
+        bool, typer.Option("--allow-anonymous", help="Serve other machines without keys.")
+    ] = False,
     reload: Annotated[
         bool, typer.Option("--reload", help="Start again when a Python file changes.")
     ] = False,
@@ -76,7 +95,14 @@ def serve(
 
     Every setting can also be given as a variable or in narrator.toml: see narrator settings.
     """
-    flags = {"host": host, "port": port, "concurrency": concurrency, "store": store}
+    flags = {
+        "host": host,
+        "port": port,
+        "concurrency": concurrency,
+        "store": store,
+        "keys": keys,
+        "allow_anonymous": allow_anonymous or None,
+    }
     if reload:
         sockets = _listen(settings_or_exit(flags))
         raise typer.Exit(serve_and_reload(targets or [], flags, sockets))
@@ -100,7 +126,12 @@ def run(
     operations = _operations(targets, settings)
     sockets = sockets or _listen(settings)
     limits = _limits(settings, raise_file_limit())
-    narrator = Narrator(operations=operations, settings=settings, bound=settings.host)
+    try:
+        narrator = Narrator(operations=operations, settings=settings, bound=settings.host)
+    except KeysFileError as error:
+        fail(str(error), USAGE)
+    except OSError as error:  # nothing else is read there
+        fail(f"the keys file {settings.keys}: {error.strerror or error}", USAGE)
     server = Server(
         configuration(narrator.application, limits=limits, counters=narrator.counters),
         ready=lambda: _ready(sockets[0]),
@@ -149,10 +180,21 @@ def _operations(targets: list[str], settings: Settings) -> list[Operation]:
 
 def _listen(settings: Settings) -> list[socket.socket]:
     try:
-        return listen(settings.host, settings.port)
+        sockets = listen(settings.host, settings.port)
     except OSError as error:
         fail(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; "
             "--port 0 takes a free port",
             REFUSED,
         )
+    is_open = settings.keys is None and not settings.allow_anonymous
+    if is_open and not all(is_loopback(each) for each in sockets):
+        for each in sockets:
+            each.close()
+        fail(
+            f"{settings.host} is reached from other machines, and nobody is asked for a key: "
+            "--keys FILE (or NARRATOR_KEYS) says who may do what (narrator keys create makes it); "
+            "--allow-anonymous (or NARRATOR_ALLOW_ANONYMOUS=true) lets everyone do everything",
+            USAGE,
+        )
+    return sockets

@@ -7,6 +7,7 @@ uvicorn closes its listeners at the first signal; we tell every stream, finish w
 import asyncio
 import contextlib
 import functools
+import ipaddress
 import logging
 import os
 import signal
@@ -162,6 +163,11 @@ def address_of(bound: socket.socket) -> str:
     """The http address of a listening socket."""
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def is_loopback(bound: socket.socket) -> bool:
+    """Whether only this machine reaches a listening socket."""
+    return ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def raise_file_limit() -> int | None:

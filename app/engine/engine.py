@@ -1,7 +1,8 @@
 """The engine: every call that makes, reads or changes a job, and the end of each.
 
 All calls are made on the loop's thread. No await stands between reading a job's state and writing
-it. It knows no HTTP; what it refuses, it refuses with an error of `app.jobs.errors`.
+it. It knows no HTTP; what it refuses, it refuses with an error of `app.jobs.errors`. Every call is
+made for a tenant: another's job is `JobNotFound`, as one that is not there.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from app.engine.housekeeping import Housekeeping
 from app.engine.intake import Intake
 from app.engine.keeping import Keeping
 from app.engine.loop_watch import LoopWatch
+from app.engine.open_streams import OpenStreams
 from app.engine.recovery import Recovery, Restored
 from app.engine.truth import EngineTruth
 from app.engine.waiting import Waiting
@@ -26,7 +28,7 @@ from app.engine.watching import Watching
 from app.handlers.operation import Operation
 from app.jobs import job as jobs
 from app.jobs.errors import AlreadyFinished
-from app.jobs.model import Job
+from app.jobs.model import DEFAULT_TENANT, Job
 from app.jobs.record import JobRecord, record_of
 from app.jobs.registry import JobFilter
 from app.jobs.submission import RetryChanges, Submission
@@ -130,6 +132,7 @@ class Engine:
             else None,
         )
         self._draining = Draining(core, stop=self._execution.stop, cancel=self._cancel)
+        self._open_streams = OpenStreams(settings.tenant_streams)
         self._truth = EngineTruth(core, self._keeping.retention, self._operations)
         core.metrics.observe(self._truth)
 
@@ -142,21 +145,31 @@ class Engine:
         parent: Context | None = None,
         idempotency_key: str | None = None,
         body_hash: str | None = None,
+        tenant: str = DEFAULT_TENANT,
     ) -> Submitted:
         """Make a job, or find the one that the same key made.
 
         Raises:
-            Draining, QueueFull, OperationNotFound, InvalidParams, InvalidSubmission,
+            Draining, QueueFull, TenantLimit, OperationNotFound, InvalidParams, InvalidSubmission,
             IdempotencyConflict: refused, and nothing has changed.
 
         """
         job, created, status = self._intake.submit(
-            submission, parent=parent, idempotency_key=idempotency_key, body_hash=body_hash
+            submission,
+            parent=parent,
+            idempotency_key=idempotency_key,
+            body_hash=body_hash,
+            tenant=tenant,
         )
         return Submitted(job.id, created, status)
 
     def retry(
-        self, job_id: str, changes: RetryChanges | None = None, parent: Context | None = None
+        self,
+        job_id: str,
+        changes: RetryChanges | None = None,
+        parent: Context | None = None,
+        *,
+        tenant: str = DEFAULT_TENANT,
     ) -> JobRecord:
         """Run a finished job again, with changes, as a new job linked to it.
 
@@ -164,11 +177,11 @@ class Engine:
             JobNotFound, NotFinished, and what `submit` raises.
 
         """
-        return self._record(self._intake.retry(job_id, changes, parent=parent))
+        return self._record(self._intake.retry(job_id, changes, parent=parent, tenant=tenant))
 
-    def record(self, job_id: str) -> JobRecord:
+    def record(self, job_id: str, *, tenant: str = DEFAULT_TENANT) -> JobRecord:
         """The job as it is now; `JobNotFound`."""
-        return self._record(self._core.registry.get(job_id))
+        return self._record(self._core.registry.owned(job_id, tenant))
 
     async def settled(self, *job_ids: str) -> None:
         """Return once all that has become of these jobs by now would outlive the process.
@@ -181,22 +194,24 @@ class Engine:
         """
         await self._core.journal.settled(*job_ids)
 
-    async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
+    async def wait(
+        self, job_id: str, timeout_s: float, *, tenant: str = DEFAULT_TENANT
+    ) -> JobRecord:
         """The job once it has finished, or as it is after `timeout_s` seconds; `JobNotFound`.
 
         Raises:
             JobNotFound, StoreUnavailable.
 
         """
-        job = self._core.registry.get(job_id)
-        await self.ended(job_id, timeout_s)
+        job = self._core.registry.owned(job_id, tenant)
+        await self.ended(job_id, timeout_s, tenant=tenant)
         record = self._record(job)
         await self.settled(job_id)
         return record
 
-    async def ended(self, job_id: str, timeout_s: float) -> bool:
+    async def ended(self, job_id: str, timeout_s: float, *, tenant: str = DEFAULT_TENANT) -> bool:
         """Wait for a job's end, `timeout_s` seconds at most; whether it has come; `JobNotFound`."""
-        job = self._core.registry.get(job_id)
+        job = self._core.registry.owned(job_id, tenant)
         if not job.finished:
             entry = self._core.entries[job_id]
             waiter: asyncio.Future[None] = self._core.loop.create_future()
@@ -209,9 +224,16 @@ class Engine:
                 entry.waiters = tuple(each for each in entry.waiters if each is not waiter)
         return job.finished
 
-    def find(self, chosen: JobFilter, cursor: str | None = None, limit: int = 100) -> RecordPage:
-        """One page of jobs, newest first; `InvalidCursor`, `InvalidFilter`."""
-        page = self._core.registry.find(chosen, cursor, limit)
+    def find(
+        self,
+        chosen: JobFilter,
+        cursor: str | None = None,
+        limit: int = 100,
+        *,
+        tenant: str = DEFAULT_TENANT,
+    ) -> RecordPage:
+        """One page of the tenant's jobs, newest first; `InvalidCursor`, `InvalidFilter`."""
+        page = self._core.registry.find(chosen, cursor, limit, tenant=tenant)
         records = [self._record(job) for job in page.jobs]
         return RecordPage(jobs=records, next=page.next, total=page.total)
 
@@ -219,19 +241,25 @@ class Engine:
         """What can be run."""
         return [*self._operations.values()]
 
-    def log(self, job_id: str) -> NarrationLog:
+    def log(self, job_id: str, *, tenant: str = DEFAULT_TENANT) -> NarrationLog:
         """The job's story; `JobNotFound`."""
-        return self._told(job_id).log
+        return self._told(job_id, tenant).log
 
-    def trace(self, job_id: str) -> tuple[list[SpanRecord], Disclosure]:
+    def trace(
+        self, job_id: str, *, tenant: str = DEFAULT_TENANT
+    ) -> tuple[list[SpanRecord], Disclosure]:
         """The job's spans so far, and what of their attributes may be shown; `JobNotFound`."""
-        told = self._told(job_id)
+        told = self._told(job_id, tenant)
         return told.spans.records(), told.disclosure
 
+    def feed(self, tenant: str = DEFAULT_TENANT) -> NarrationLog:
+        """State changes of all jobs of the tenant."""
+        return self._core.feed.of(tenant)
+
     @property
-    def feed(self) -> NarrationLog:
-        """State changes of all jobs."""
-        return self._core.feed.log
+    def open_streams(self) -> OpenStreams:
+        """How many streams of each tenant are open, and may be."""
+        return self._open_streams
 
     @property
     def streams(self) -> Streams:
@@ -243,9 +271,9 @@ class Engine:
         """Whether the server is going and takes no new jobs."""
         return self._core.draining
 
-    def overview(self) -> dict[str, Any]:
-        """The state in numbers, as JSON data."""
-        return {**self._truth.overview(), "streams": self.streams.count}
+    def overview(self, tenant: str = DEFAULT_TENANT) -> dict[str, Any]:
+        """The state in numbers, as JSON data: of the tenant's own jobs and streams."""
+        return {**self._truth.overview(tenant), "streams": self._open_streams.count(tenant)}
 
     def ready(self) -> dict[str, bool]:
         """What has to hold for new work to be taken."""
@@ -260,27 +288,33 @@ class Engine:
 
     # --- changing them ------------------------------------------------------------------------
 
-    def cancel(self, job_id: str, origin: CancelOrigin = CancelOrigin.CLIENT) -> JobRecord:
+    def cancel(
+        self,
+        job_id: str,
+        origin: CancelOrigin = CancelOrigin.CLIENT,
+        *,
+        tenant: str = DEFAULT_TENANT,
+    ) -> JobRecord:
         """Ask for a cancellation; may be repeated until it has come to its end.
 
         Raises:
             JobNotFound, AlreadyFinished.
 
         """
-        job = self._core.registry.get(job_id)
+        job = self._core.registry.owned(job_id, tenant)
         if job.finished:
             raise AlreadyFinished(job_id, job.state)
         self._cancel(self._core.entries[job_id], origin)
         return self._record(job)
 
-    def forget(self, job_id: str) -> None:
+    def forget(self, job_id: str, *, tenant: str = DEFAULT_TENANT) -> None:
         """Forget a finished job; its readers are told.
 
         Raises:
             JobNotFound, NotFinished.
 
         """
-        self._keeping.forget(job_id)
+        self._keeping.forget(self._core.registry.owned(job_id, tenant).id)
 
     def attached(self, job_id: str) -> None:
         """A following stream of the job was answered with 200."""
@@ -342,8 +376,8 @@ class Engine:
 
     # --- the means ----------------------------------------------------------------------------
 
-    def _told(self, job_id: str) -> Entry | Kept:
-        job = self._core.registry.get(job_id)
+    def _told(self, job_id: str, tenant: str) -> Entry | Kept:
+        job = self._core.registry.owned(job_id, tenant)
         return self._core.kept[job_id] if job.finished else self._core.entries[job_id]
 
     def _record(self, job: Job) -> JobRecord:

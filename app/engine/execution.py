@@ -217,7 +217,7 @@ class Execution:
         )
         entry.last_run_s = core.clock.monotonic() - attempt.started_mono
         core.observer.attempt_ended(entry, record, ended.exception, entry.last_run_s)
-        core.queue.release(job.operation, job.policy.concurrency_key)
+        core.queue.release(job.operation, job.policy.concurrency_key, tenant=job.tenant)
         core.free_slots += 1
         self._follow(entry, ended, record, attempt.stop_cause, attempt.stop_requested_mono)
         self.wake()

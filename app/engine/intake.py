@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from opentelemetry import trace
 from opentelemetry.context import Context
 
+from app.access.rates import Rates
 from app.engine.core import Core
 from app.engine.entry import Entry
 from app.handlers.operation import Operation
@@ -20,9 +21,11 @@ from app.jobs.errors import (
     OperationNotFound,
     QueueFull,
     StoreUnavailable,
+    TenantQueueFull,
+    TenantRate,
 )
 from app.jobs.idempotency import Idempotency
-from app.jobs.model import Job
+from app.jobs.model import DEFAULT_TENANT, Job
 from app.jobs.policy import Limits, Policy, resolve
 from app.jobs.submission import RetryChanges, Submission, asks_nothing, changed
 from app.store.protocol import Provenance
@@ -68,6 +71,7 @@ class Intake:
         self._idempotency = Idempotency()
         self._policies: dict[str, Policy] = {}
         settings = core.settings
+        self._rates = Rates(settings.tenant_rate, burst=settings.tenant_burst)
         self._limits = Limits(
             max_timeout_s=settings.max_timeout_s,
             max_attempts=settings.max_attempts,
@@ -81,11 +85,12 @@ class Intake:
         parent: Context | None = None,
         idempotency_key: str | None = None,
         body_hash: str | None = None,
+        tenant: str = DEFAULT_TENANT,
     ) -> tuple[Job, bool, int]:
         """Make a job, or find the one that the same key made: (job, whether it is new, status).
 
         Raises:
-            Draining, QueueFull, OperationNotFound, InvalidParams, InvalidSubmission,
+            Draining, QueueFull, TenantLimit, OperationNotFound, InvalidParams, InvalidSubmission,
             IdempotencyConflict: refused, and nothing has changed.
 
         """
@@ -93,27 +98,34 @@ class Intake:
         try:
             if idempotency_key is not None and body_hash is not None:
                 key = Key(idempotency_key, body_hash)
-                known = self._idempotency.find(*key)
+                known = self._idempotency.find(*key, tenant=tenant)
                 if known is not None:
                     return self._core.registry.get(known.job_id), False, known.status
-            return self._make(submission, parent, key=key), True, ACCEPTED
+            return self._make(submission, parent, tenant, key=key), True, ACCEPTED
         except NarratorError as error:
             self._refused(error)
             raise
 
-    def retry(self, job_id: str, changes: RetryChanges | None, *, parent: Context | None) -> Job:
-        """Run a finished job again, with changes, as a new job linked to it.
+    def retry(
+        self,
+        job_id: str,
+        changes: RetryChanges | None,
+        *,
+        parent: Context | None,
+        tenant: str = DEFAULT_TENANT,
+    ) -> Job:
+        """Run a finished job of the tenant again, with changes, as a new job linked to it.
 
         Raises:
             JobNotFound, NotFinished, and what `submit` raises.
 
         """
-        old = self._core.registry.get(job_id)
+        old = self._core.registry.owned(job_id, tenant)
         if not old.finished:
             raise NotFinished(job_id, old.state)
         submission = changed(jobs.submission_of(old), changes)
         try:
-            return self._make(submission, parent, retry_of=old)
+            return self._make(submission, parent, tenant, retry_of=old)
         except NarratorError as error:
             self._refused(error)
             raise
@@ -132,12 +144,15 @@ class Intake:
             self._remember(job, Key(provenance.idempotency_key, provenance.body_hash))
 
     def _remember(self, job: Job, key: Key) -> None:
-        self._idempotency.remember(key.text, key.body_hash, job_id=job.id, status=ACCEPTED)
+        self._idempotency.remember(
+            key.text, key.body_hash, job_id=job.id, status=ACCEPTED, tenant=job.tenant
+        )
 
     def _make(
         self,
         submission: Submission,
         parent: Context | None,
+        tenant: str,
         *,
         retry_of: Job | None = None,
         key: Key | None = None,
@@ -148,7 +163,7 @@ class Intake:
             raise OperationNotFound(submission.operation, self._operations)
         params = operation.validate(submission.params)
         policy = self._policy(submission, operation)
-        self._check_room()
+        self._check_room(tenant)
         job = jobs.submit(
             submission,
             job_id=self._new_id(),
@@ -157,6 +172,7 @@ class Intake:
             now_ns=core.clock.wall_ns(),
             now_mono=core.clock.monotonic(),
             retry_of=retry_of.id if retry_of else None,
+            tenant=tenant,
         )
         entry = self._entry(job, operation, parent, retry_of)
         core.registry.add(job)
@@ -223,7 +239,7 @@ class Intake:
             announce=self._announce,
         )
 
-    def _check_room(self) -> None:
+    def _check_room(self, tenant: str) -> None:
         core = self._core
         if core.draining:
             raise Draining(retry_after_s=RETRY_AFTER_S)
@@ -232,3 +248,9 @@ class Intake:
         limit = core.settings.queue_limit
         if core.registry.count(State.QUEUED, State.RETRYING) >= limit:
             raise QueueFull(limit, retry_after_s=RETRY_AFTER_S)
+        own = core.settings.tenant_queued
+        if own and core.registry.count(State.QUEUED, State.RETRYING, tenant=tenant) >= own:
+            raise TenantQueueFull(own, retry_after_s=RETRY_AFTER_S)
+        wait_s = self._rates.take(tenant, core.clock.monotonic())  # last: it alone is used up
+        if wait_s:
+            raise TenantRate(core.settings.tenant_rate, retry_after_s=wait_s)

@@ -97,6 +97,7 @@ class Waiting:
             operation=job.operation,
             concurrency_key=job.policy.concurrency_key,
             now_mono=since_mono,
+            tenant=job.tenant,
         )
         limit_s = job.policy.queue_timeout_s
         if limit_s is not None and job.started_ns is None:

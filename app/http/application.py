@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 from opentelemetry.sdk.resources import Resource
+from starlette.middleware.cors import CORSMiddleware
 
-from app.http import console, health, jobs, narration, operations, overview, stream, trace
+from app.http import console, docs, health, jobs, narration, operations, overview, stream, trace
 from app.http import metrics as scrape
+from app.http.access import Access
+from app.http.cors import cors
+from app.http.headers import SafeHeaders
 from app.http.hosts import HostCheck, Hosts
 from app.http.measuring import RequestTimes
 from app.http.openapi import add_openapi
 from app.http.problems import add_problem_handlers
-from app.http.routes import Shortcut
+from app.http.routes import Shortcut, protect
 from app.http.serving import Serving
 from app.settings import Settings
 from narration.durable import Cursors
@@ -40,6 +44,7 @@ ROUTES: Final[tuple[Callable[[FastAPI, Serving], None], ...]] = (
     overview.add_routes,
     health.add_routes,
     console.add_routes,
+    docs.add_routes,
 )
 
 
@@ -51,6 +56,7 @@ def create_application(
     resource: Resource,
     exporting: Callable[[], list[ExportState]],
     cursors: Cursors,
+    access: Access,
     bound: str | None = None,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
     version: str = "0",
@@ -64,8 +70,7 @@ def create_application(
         title="Job narrator",
         version=version,
         description=DESCRIPTION,
-        docs_url="/docs",
-        redoc_url=None,
+        openapi_url=None,  # added by hand, as all routes are: `docs`
         redirect_slashes=False,
         lifespan=lifespan,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
@@ -77,16 +82,19 @@ def create_application(
         resource=resource,
         exporting=exporting,
         cursors=cursors,
+        access=access,
     )
-    documentation = app.router.routes[:]
-    app.router.routes.clear()
     for add_routes in ROUTES:
         add_routes(app, serving)
-    app.router.routes += documentation  # after what is asked for more often: see `ROUTES`
+    protect(app, access)
     add_problem_handlers(app)
-    add_openapi(app)
+    add_openapi(app, closed=access.closed)
     app.add_middleware(Shortcut, routes=app.router.routes)
-    app.add_middleware(HostCheck, hosts=Hosts(settings.allowed_hosts, bound=bound))
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, **cors(settings.cors_origins))
+    hosts = Hosts(settings.allowed_hosts, bound=bound, origins=settings.cors_origins)
+    app.add_middleware(HostCheck, hosts=hosts)
+    app.add_middleware(SafeHeaders)
     if metrics is not None:
         app.add_middleware(RequestTimes, metrics=metrics)
     return app

@@ -2,7 +2,8 @@
 
 The files are packaged as they are served: there is no build step, and nothing comes from anywhere
 else. The page's policy allows scripts, styles and connections of this server only, so that what a
-job says can never become code. This module knows nothing of what the page shows.
+job says can never become code. They are open to all: there is nothing of anybody's in them. This
+module knows nothing of what the page shows.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from app.http.access import OPEN
 from app.http.routes import get_route
 from app.http.serving import Serving, root_path
 
@@ -72,5 +74,5 @@ def add_routes(app: FastAPI, serving: Serving) -> None:  # noqa: ARG001 — as a
     """Add the console."""
     routes = ConsoleRoutes()
     for path in PAGES:
-        get_route(app, path, routes.page, include_in_schema=False)
-    get_route(app, "/assets/{name}", routes.asset, include_in_schema=False)
+        get_route(app, path, routes.page, guard=OPEN, include_in_schema=False)
+    get_route(app, "/assets/{name}", routes.asset, guard=OPEN, include_in_schema=False)

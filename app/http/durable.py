@@ -76,7 +76,10 @@ def is_durable(request: Request) -> bool:
 
 
 class DurableRead:
-    """One read of `log`. `on_attach` and `on_detach` are told of live ones, as of any stream."""
+    """One read of `log`. `on_attach` and `on_detach` are told of live ones, as of any stream.
+
+    `owner` is for whom it is, None where nobody is asked.
+    """
 
     def __init__(
         self,
@@ -87,7 +90,9 @@ class DurableRead:
         *,
         on_attach: Callable[[], None],
         on_detach: Callable[[Departure], None],
+        owner: str | None,
     ) -> None:
+        self._owner = owner
         self._request = request
         self._log = log
         self._streams = streams
@@ -170,13 +175,18 @@ class DurableRead:
         found = segment(self._log, place)
         if found.closed and not found.count:
             return self._answer(found, NO_STORE if is_now else WHOLE)
-        reader = SegmentReader(self._log, place, cursor=cursor, counters=self._streams.counters)
+        reader = self._reader(place, cursor)
         return LongPoll(
             reader,
             Attachment(reader, self._streams, self._on_attach, self._on_detach),
             wait_s=wait_s,
             answer=lambda: self._polled(place, cursor, is_now=is_now),
         )
+
+    def _reader(self, place: Place, cursor: str) -> SegmentReader:
+        reader = SegmentReader(self._log, place, cursor=cursor, counters=self._streams.counters)
+        reader.owner = self._owner
+        return reader
 
     def _polled(self, place: Place, cursor: str, *, is_now: bool) -> Response:
         try:
@@ -191,7 +201,7 @@ class DurableRead:
         return self._answer(found, kept, cursor=cursor, tagged=True)
 
     def _events(self, place: Place, cursor: str) -> Response:
-        reader = SegmentReader(self._log, place, cursor=cursor, counters=self._streams.counters)
+        reader = self._reader(place, cursor)
 
         def left(who: Departure) -> None:
             self._on_detach(Departure.CLIENT if reader.expired else who)
@@ -231,7 +241,8 @@ class DurableRead:
     def _audience(self) -> str:
         """Who asked with credentials gets what no shared cache may give to others."""
         asked = self._request.headers
-        return "private" if "authorization" in asked or "cookie" in asked else "public"
+        is_somebody = self._owner is not None or "authorization" in asked or "cookie" in asked
+        return "private" if is_somebody else "public"
 
     def _has(self, tag: str) -> bool:
         known = self._request.headers.get("if-none-match", "")

@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from app.http.access import OPEN
 from app.http.openapi import ok, problems
 from app.http.problems import NOT_READY, Problem, retry_after
 from app.http.routes import get_route
@@ -34,12 +35,22 @@ class ExporterWarning(BaseModel):
     )
 
 
+class AccessWarning(BaseModel):
+    """Something is wrong with the keys file; the keys that were there are good."""
+
+    name: str
+    message: str
+
+
 class Ready(BaseModel):
-    """The server takes work; `checks` says what was looked at, `warnings` what is wrong besides."""
+    """The server takes work; `checks` says what was looked at, `warnings` what is wrong besides.
+
+    Who has no key, where one is needed, is told neither.
+    """
 
     status: str
     checks: dict[str, bool]
-    warnings: list[ExporterWarning]
+    warnings: list[ExporterWarning | AccessWarning]
 
 
 class HealthRoutes:
@@ -52,25 +63,31 @@ class HealthRoutes:
         """Whether the event loop turns."""
         return json_response({"status": "alive"})
 
-    async def ready(self, request: Request) -> Response:  # noqa: ARG002 — FastAPI's form
+    async def ready(self, request: Request) -> Response:
         """Whether work should be sent here; 503 from the beginning of a drain."""
-        engine = self._serving.engine()
-        checks, warnings = engine.ready(), _warnings(self._serving.exporting())
+        engine, access = self._serving.engine(), self._serving.access
+        checks, known = engine.ready(), access.known(request)
+        warnings = [*_warnings(self._serving.exporting()), *_told(access.warnings())]
+        told = {"checks": checks, "warnings": warnings} if known else {"checks": {}, "warnings": []}
         if all(checks.values()):
-            return json_response({"status": "ready", "checks": checks, "warnings": warnings})
+            return json_response({"status": "ready", **told})
         failed = ", ".join(name for name, holds in checks.items() if not holds)
         wait_s = self._serving.settings.drain_s if engine.draining else 1
         raise Problem(
             NOT_READY,
-            f"Not ready: {failed}.",
-            members={"checks": checks, "warnings": warnings},
-            headers={"retry-after": retry_after(wait_s)},
+            f"Not ready: {failed}." if known else "Not ready.",
+            members=told,
+            headers={"retry-after": retry_after(wait_s) if known else "1"},
         )
 
 
 def _warnings(exports: Iterable[ExportState]) -> list[dict[str, Any]]:
     """What is wrong, and no reason to send no work: nobody's job needs a collector."""
     return [_warning(export) for export in exports if export.losing]
+
+
+def _told(warnings: Iterable[str]) -> list[dict[str, Any]]:
+    return [{"name": "keys", "message": each} for each in warnings]
 
 
 def _warning(export: ExportState) -> dict[str, Any]:
@@ -90,9 +107,14 @@ def _warning(export: ExportState) -> dict[str, Any]:
 def add_routes(app: FastAPI, serving: Serving) -> None:
     """Add the probes."""
     routes = HealthRoutes(serving)
-    get_route(app, "/livez", routes.live, tags=_TAGS, responses=ok(200, Alive))
+    get_route(app, "/livez", routes.live, guard=OPEN, tags=_TAGS, responses=ok(200, Alive))
     get_route(
-        app, "/readyz", routes.ready, tags=_TAGS, responses={**ok(200, Ready), **problems(503)}
+        app,
+        "/readyz",
+        routes.ready,
+        guard=OPEN,
+        tags=_TAGS,
+        responses={**ok(200, Ready), **problems(503)},
     )
 
 

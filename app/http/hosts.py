@@ -36,12 +36,15 @@ class Hosts:
 
     `allowed` holds names or addresses without port, or `*`; `bound` the address it listens on.
     Bound to every address (`0.0.0.0`, `::`), it also answers to every literal address: rebinding
-    needs a name.
+    needs a name. `origins` are those of other sites whose pages may write.
     """
 
-    __slots__ = ("_any", "_literals", "accept", "names")
+    __slots__ = ("_any", "_literals", "accept", "names", "origins")
 
-    def __init__(self, allowed: Iterable[str], *, bound: str | None = None) -> None:
+    def __init__(
+        self, allowed: Iterable[str], *, bound: str | None = None, origins: Iterable[str] = ()
+    ) -> None:
+        self.origins = frozenset(origins)
         self.names = frozenset(_plain(name) for name in (*allowed, bound) if name)
         self._any = ANY in self.names
         self._literals = bound is not None and _is_wildcard(bound)
@@ -100,6 +103,8 @@ class HostCheck:
                 if name != b"origin":
                     continue
                 origin = value.decode("latin-1")
+                if origin in self._hosts.origins:
+                    continue
                 if not self._hosts.accept(origin.partition("://")[2]):
                     return self._foreign(FOREIGN_ORIGIN, origin)
         return None

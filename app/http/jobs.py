@@ -10,6 +10,7 @@ from opentelemetry.context import Context
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
+from app.http.access import CANCEL, READ, SUBMIT
 from app.http.body import read_json
 from app.http.openapi import body_of, ok, problems
 from app.http.problems import INVALID, Problem
@@ -99,14 +100,15 @@ class JobRoutes:
         key = idempotency_key(request)
         body = await read_json(request, limit=self._serving.settings.max_body_bytes)
         submission = validated(Submission, body)
-        engine = self._serving.engine()
+        engine, tenant = self._serving.engine(), self._serving.tenant(request)
         taken = engine.submit(
             submission,
             parent=caller_context(request),
             idempotency_key=key,
             body_hash=None if key is None else body_hash(body),
+            tenant=tenant,
         )
-        record = engine.record(taken.job_id)
+        record = engine.record(taken.job_id, tenant=tenant)
         await engine.settled(taken.job_id)
         return accepted(record, request, taken.status)
 
@@ -120,8 +122,8 @@ class JobRoutes:
             since=nanoseconds(query.since),
             until=nanoseconds(query.until),
         )
-        engine = self._serving.engine()
-        page = engine.find(chosen, query.cursor, query.limit)
+        engine, tenant = self._serving.engine(), self._serving.tenant(request)
+        page = engine.find(chosen, query.cursor, query.limit, tenant=tenant)
         await engine.settled(*[each.id for each in page.jobs])
         prefix = root_path(request)
         content = JobPage.model_construct(
@@ -135,12 +137,12 @@ class JobRoutes:
         self, request: Request, job_id: str, query: Annotated[RecordQuery, Query()]
     ) -> Response:
         """Read a job; with `wait`, once it has ended or the time is over."""
-        engine = self._serving.engine()
+        engine, tenant = self._serving.engine(), self._serving.tenant(request)
         if query.wait is None:
-            record = engine.record(job_id)
+            record = engine.record(job_id, tenant=tenant)
             await engine.settled(job_id)
             return record_response(record, request)
-        return record_response(await engine.wait(job_id, query.wait), request)
+        return record_response(await engine.wait(job_id, query.wait, tenant=tenant), request)
 
     async def cancel(self, request: Request, job_id: str) -> Response:
         """Ask a job to stop; may be repeated while it is `cancelling`."""
@@ -149,7 +151,7 @@ class JobRoutes:
         if body not in (None, {}):
             raise Problem(INVALID, "A cancel has no body, or {}.")
         engine = self._serving.engine()
-        record = engine.cancel(job_id)
+        record = engine.cancel(job_id, tenant=self._serving.tenant(request))
         await engine.settled(job_id)
         return record_response(record, request, 202)
 
@@ -160,7 +162,9 @@ class JobRoutes:
         changes = None if body is None else validated(RetryChanges, body)
         engine = self._serving.engine()
         try:
-            record = engine.retry(job_id, changes, caller_context(request))
+            record = engine.retry(
+                job_id, changes, caller_context(request), tenant=self._serving.tenant(request)
+            )
         except ValidationError as error:  # of the old submission and the changes together
             raise invalid_submission(error) from None
         await engine.settled(record.id)
@@ -170,7 +174,7 @@ class JobRoutes:
         """Forget a finished job: its record, its story, its trace."""
         refuse_unknown_parameters(request, ())
         engine = self._serving.engine()
-        engine.forget(job_id)
+        engine.forget(job_id, tenant=self._serving.tenant(request))
         await engine.settled(job_id)
         return Response(status_code=204)
 
@@ -184,6 +188,7 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         "POST",
         jobs,
         routes.submit,
+        guard=SUBMIT,
         status_code=202,
         tags=["jobs"],
         responses={
@@ -193,12 +198,18 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         openapi_extra=body_of(Submission, required=True, parameters=[_IDEMPOTENCY_KEY]),
     )
     get_route(
-        app, jobs, routes.list, tags=["jobs"], responses={**ok(200, JobPage), **problems(422)}
+        app,
+        jobs,
+        routes.list,
+        guard=READ,
+        tags=["jobs"],
+        responses={**ok(200, JobPage), **problems(422)},
     )
     get_route(
         app,
         job,
         routes.record,
+        guard=READ,
         tags=["jobs"],
         responses={**ok(200, JobRecord), **problems(404, 422)},
     )
@@ -207,6 +218,7 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         "POST",
         f"{job}/cancel",
         routes.cancel,
+        guard=CANCEL,
         status_code=202,
         tags=["jobs"],
         responses={**ok(202, JobRecord), **problems(400, 404, 409, 413, 415, 422)},
@@ -216,6 +228,7 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         "POST",
         f"{job}/retry",
         routes.retry,
+        guard=SUBMIT,
         status_code=202,
         tags=["jobs"],
         responses={
@@ -229,6 +242,7 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         "DELETE",
         job,
         routes.forget,
+        guard=CANCEL,
         status_code=204,
         tags=["jobs"],
         responses=problems(404, 409, 422),

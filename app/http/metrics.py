@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from app.http.access import ADMIN, OPEN
 from app.http.openapi import problems
 from app.http.problems import METRICS_OFF, Problem
 from app.http.routes import get_route
@@ -35,11 +36,12 @@ async def refuse() -> Response:
 def add_routes(app: FastAPI, serving: Serving) -> None:
     """Add the route of the metrics."""
     tags = ["operation of the server"]
+    guard = OPEN if serving.settings.metrics_access == "open" else ADMIN
     if serving.metrics is None:
-        get_route(app, "/metrics", refuse, tags=tags, responses=problems(404))
+        get_route(app, "/metrics", refuse, guard=guard, tags=tags, responses=problems(404))
     else:
         scrape = MetricRoutes(serving.metrics).scrape
-        get_route(app, "/metrics", scrape, tags=tags, responses=_SCRAPED)
+        get_route(app, "/metrics", scrape, guard=guard, tags=tags, responses=_SCRAPED)
 
 
 _SCRAPED: Final[dict[int | str, dict[str, Any]]] = {

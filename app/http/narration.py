@@ -7,6 +7,7 @@ from fastapi import FastAPI, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from app.http.access import READ
 from app.http.openapi import ok, problems
 from app.http.routes import get_route
 from app.http.serving import API, JSON, NDJSON, Serving
@@ -55,7 +56,7 @@ class NarrationRoutes:
         self, request: Request, job_id: str, query: Annotated[NarrationQuery, Query()]
     ) -> Response:
         """Read the story so far; does not count as watching."""
-        log = self._serving.engine().log(job_id)
+        log = self._serving.engine().log(job_id, tenant=self._serving.tenant(request))
         if (query.format or accepted_form(request)) is Form.JSON:
             return Response(document(View(), log, log.first), media_type=JSON)
         lines = render(View(format=Format.NDJSON), log, log.first, log.entries())
@@ -68,6 +69,7 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         app,
         f"{API}/jobs/{{job_id}}/narration",
         NarrationRoutes(serving).story,
+        guard=READ,
         tags=["streams"],
         responses={**_DOCUMENTED, **problems(404, 422)},
     )

@@ -9,9 +9,25 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from app.http.problems import MEDIA_TYPE
+from app.http.routes import GuardedRoute
 from app.jobs.submission import RetryChanges, Submission
 
 Responses = dict[int | str, dict[str, Any]]
+
+SECURITY_SCHEMES: Final = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key, as `narrator keys create` prints it. It opens its tenant's jobs, "
+        "within its scopes.",
+    },
+    "token": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "token",
+        "description": "A stream token: it opens one stream, for a short time.",
+    },
+}
 
 _REF: Final = "#/components/schemas/{model}"
 
@@ -67,12 +83,17 @@ def body_of(
     return extra
 
 
-def add_openapi(app: FastAPI) -> None:
-    """Complete the document of `app` with the schemas of what is read by hand."""
+def add_openapi(app: FastAPI, *, closed: bool) -> None:
+    """Complete the document of `app` with the schemas of what is read by hand.
+
+    Where the server is `closed`, each call says what opens it.
+    """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _document(app)
+            if closed:
+                _tell_access(app, app.openapi_schema)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # how FastAPI says to do it
@@ -95,6 +116,24 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas.update(extra.get("$defs", {}))
     _tell_problems(document)
     return document
+
+
+def _tell_access(app: FastAPI, document: dict[str, Any]) -> None:
+    """Which scope each call needs, and how a key or a token is sent."""
+    document["components"]["securitySchemes"] = SECURITY_SCHEMES
+    refused = problems(401, 403)
+    for route in app.router.routes:
+        if not isinstance(route, GuardedRoute) or not route.include_in_schema:
+            continue
+        scope = route.guard.scope
+        for method in route.methods or ():
+            call = document["paths"][route.path][method.lower()]
+            if scope is None:
+                call["security"] = []
+                continue
+            token: list[dict[str, list[str]]] = [{"token": []}] if route.guard.by_token else []
+            call["security"] = [{"key": [scope.value]}, *token]
+            call["responses"].update({str(each): answer for each, answer in refused.items()})
 
 
 def _tell_problems(document: dict[str, Any]) -> None:

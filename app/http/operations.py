@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from app.http.access import READ
 from app.http.openapi import ok, problems
 from app.http.routes import get_route
 from app.http.serving import API, Serving, json_response, refuse_unknown_parameters
@@ -61,6 +62,7 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         app,
         f"{API}/operations",
         OperationRoutes(serving).list,
+        guard=READ,
         tags=["operations"],
         responses={**ok(200, OperationList), **problems(422)},
     )

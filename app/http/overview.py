@@ -1,12 +1,14 @@
 """The route of the server's state in numbers, for people's views of it: console and `top`.
 
-The same facts as the gauges of `/metrics`, in one small JSON object that is cheap to ask for often.
+The same facts as the gauges of `/metrics`, of the caller's own jobs, in one small JSON object that
+is cheap to ask for often.
 """
 
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from app.http.access import READ
 from app.http.openapi import ok, problems
 from app.http.routes import get_route
 from app.http.serving import API, Serving, json_response, refuse_unknown_parameters
@@ -42,7 +44,7 @@ class OverviewRoutes:
     async def overview(self, request: Request) -> Response:
         """Say how many jobs wait, run and are kept."""
         refuse_unknown_parameters(request, ())
-        return json_response(self._serving.engine().overview())
+        return json_response(self._serving.engine().overview(self._serving.tenant(request)))
 
 
 def add_routes(app: FastAPI, serving: Serving) -> None:
@@ -51,6 +53,7 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         app,
         f"{API}/overview",
         OverviewRoutes(serving).overview,
+        guard=READ,
         tags=["operation of the server"],
         responses={**ok(200, Overview), **problems(422)},
     )

@@ -16,15 +16,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from app.http.headers import SAFE
 from app.jobs import errors
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:job-narrator:problem:"
 BLANK: Final = "about:blank"
 """The type of a problem that is no more than its HTTP status (RFC 9457, section 4.2.1)."""
-
-_KEPT_BY_NOBODY: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-"""A cache may keep a 404 or a 410 unless it is told not to (RFC 9110, section 15.1)."""
 
 _logger = logging.getLogger(__name__)
 
@@ -64,6 +62,8 @@ class Problem(Exception):  # noqa: N818 — RFC 9457's word
 BAD_JSON: Final = Kind(status=400, slug="malformed-json", title="The body is not valid JSON")
 BAD_READ: Final = Kind(status=400, slug="bad-read", title="Not a read of a Durable Stream")
 BAD_HOST: Final = Kind(status=400, slug="bad-host", title="One Host header is required")
+UNAUTHORIZED: Final = Kind(status=401, slug="unauthorized", title="Who are you?")
+FORBIDDEN: Final = Kind(status=403, slug="forbidden", title="The key does not allow this")
 FOREIGN_ORIGIN: Final = Kind(
     status=403, slug="foreign-origin", title="Written from another site's page"
 )
@@ -80,6 +80,7 @@ STATUSES: Final[Mapping[type[errors.NarratorError], int]] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.QueueFull: 429,
+    errors.TenantLimit: 429,
     errors.Unavailable: 503,
 }
 """The status of each branch of the domain's errors; the nearest ancestor counts."""
@@ -117,7 +118,7 @@ class Document:
             msgspec.json.encode(content, enc_hook=str),
             status_code=self.status,
             media_type=MEDIA_TYPE,
-            headers={**_KEPT_BY_NOBODY, **self.headers},
+            headers={**SAFE, **self.headers},
         )
 
 

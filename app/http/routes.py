@@ -1,10 +1,11 @@
 """Adding routes to the application: documented by FastAPI, and called with as little as they need.
 
-It knows no route.
+Each says which scope it needs: without that none can be added. It knows no route.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -13,13 +14,22 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.http.access import Access, Guard
 from app.http.problems import Problem, refusal
 from app.jobs.errors import NarratorError
 
 Endpoint = Callable[..., Awaitable[Response]]
 
 
-class PlainRoute(APIRoute):
+class GuardedRoute(APIRoute):
+    """A route that says what it needs; `protect` holds everyone to it."""
+
+    def __init__(self, path: str, endpoint: Endpoint, *, guard: Guard, **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self.guard = guard
+
+
+class PlainRoute(GuardedRoute):
     """A route whose endpoint is given the request and the path's parameters, as they are.
 
     FastAPI reads its signature for the document, and has nothing to solve, validate or close when
@@ -73,14 +83,24 @@ class Shortcut:
         await route.app(scope, receive, send)
 
 
-def get_route(app: FastAPI, path: str, endpoint: Endpoint, **options: Any) -> None:
+def get_route(app: FastAPI, path: str, endpoint: Endpoint, *, guard: Guard, **options: Any) -> None:
     """Add a GET, and the HEAD that goes with it (RFC 9110, 9.3.2); only GET is documented."""
     options.setdefault("summary", summary_of(endpoint))
-    app.add_api_route(path, endpoint, methods=["GET"], response_class=Response, **options)
-    app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
+    kind = _kind(GuardedRoute, guard)
+    for method in ("GET", "HEAD"):
+        app.router.add_api_route(
+            path,
+            endpoint,
+            methods=[method],
+            response_class=Response,
+            route_class_override=kind,
+            **(options if method == "GET" else {"include_in_schema": False}),
+        )
 
 
-def write_route(app: FastAPI, method: str, path: str, endpoint: Endpoint, **options: Any) -> None:
+def write_route(
+    app: FastAPI, method: str, path: str, endpoint: Endpoint, *, guard: Guard, **options: Any
+) -> None:
     """Add a call that changes something; it reads its own body."""
     options.setdefault("summary", summary_of(endpoint))
     app.router.add_api_route(
@@ -88,9 +108,27 @@ def write_route(app: FastAPI, method: str, path: str, endpoint: Endpoint, **opti
         endpoint,
         methods=[method],
         response_class=Response,
-        route_class_override=PlainRoute,
+        route_class_override=_kind(PlainRoute, guard),
         **options,
     )
+
+
+def protect(app: FastAPI, access: Access) -> None:
+    """Hold every route to its guard.
+
+    Raises:
+        TypeError: there is a route that says not what it needs.
+
+    """
+    for route in app.router.routes:
+        if not isinstance(route, GuardedRoute):
+            raise TypeError(f"{route} does not say which scope it needs: add it by get_route")
+        route.app = access.guarded(route.app, route.guard)
+
+
+def _kind(route: type[GuardedRoute], guard: Guard) -> type[APIRoute]:
+    """`route` with its guard, in the place where FastAPI wants a class to call."""
+    return cast("type[APIRoute]", partial(route, guard=guard))
 
 
 def summary_of(endpoint: Endpoint) -> str:

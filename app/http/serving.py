@@ -13,6 +13,7 @@ from opentelemetry.sdk.resources import Resource
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
+from app.http.access import Access
 from app.http.problems import INVALID, Problem
 from app.jobs.errors import InvalidSubmission, field_error
 from app.settings import Settings
@@ -36,6 +37,7 @@ class Serving:
 
     `metrics` are None where they are off. `resource` is what OpenTelemetry knows of this process,
     for trace files; `exporting` tells how the export of spans is doing, None where there is none.
+    `access` says whose a request is.
     """
 
     engine: "Callable[[], Engine]"
@@ -44,6 +46,11 @@ class Serving:
     resource: Resource
     exporting: Callable[[], list[ExportState]]
     cursors: Cursors
+    access: Access
+
+    def tenant(self, request: Request) -> str:
+        """Whose jobs a request is about: the caller's own, and no others."""
+        return self.access.caller(request).tenant
 
 
 def validated(model: type[_Model], value: Any) -> _Model:

@@ -1,29 +1,40 @@
-"""Routes of streams: one job's story, and the state changes of all jobs, live.
+"""Routes of streams: one job's story, and the state changes of all the caller's jobs, live.
 
 Where a stream begins and what it looks like is `narration`'s; here is only who counts as a watcher:
 a 200 on a following GET.
 """
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI, Request
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from app.http.access import FEED, READ, STREAM, TOKEN, job_stream
+from app.http.body import read_json
 from app.http.durable import LIVE, MOST_LONG_POLL_S, DurableRead, is_durable
-from app.http.openapi import problems
-from app.http.routes import get_route
+from app.http.openapi import ok, problems
+from app.http.problems import INVALID, Problem
+from app.http.routes import get_route, write_route
 from app.http.serving import (
     API,
     JSON,
     NDJSON,
     Serving,
     invalid_parameter,
+    json_response,
     refuse_unknown_parameters,
+    root_path,
 )
+from narration.log import NarrationLog
 from narration.resume import InvalidStreamQuery, StreamQuery, parse_query
 from narration.sse import Departure, stream_response
 from narration.view import Format, Mode
+from telemetry.clock import rfc3339
 from telemetry.names import Level, StreamEvent
+
+if TYPE_CHECKING:
+    from app.engine.open_streams import OpenStreams
 
 EVENT_STREAM: Final = "text/event-stream"
 _PARAMETERS: Final = ("mode", "format", "level", "from", "tail", "follow", "last_event_id")
@@ -42,28 +53,44 @@ class StreamRoutes:
         goes before `from`, `from` before `tail`. With `offset` it is read as a Durable Stream: see
         narration/STREAM.md.
         """
-        engine = self._serving.engine()
+        caller = self._serving.access.caller(request)
+        engine, tenant, streams = self._serving.engine(), caller.tenant, self._streams()
 
         def attached() -> None:
+            streams.opened(tenant)
             engine.attached(job_id)
 
         def detached(who: Departure) -> None:
+            streams.closed(tenant)
             engine.detached(job_id, by_client=who is Departure.CLIENT)
 
         if is_durable(request):
+            log = engine.log(job_id, tenant=tenant)
+            if "live" in request.query_params:
+                streams.check(tenant)
             return DurableRead(
                 request,
-                engine.log(job_id),
+                log,
                 engine.streams,
                 self._serving.cursors,
                 on_attach=attached,
                 on_detach=detached,
+                owner=caller.key_id,
             ).response()
         query = stream_query(request)
-        log = engine.log(job_id)
+        log = engine.log(job_id, tenant=tenant)
         if not query.follow:
-            return stream_response(log, query, engine.streams)
-        return stream_response(log, query, engine.streams, on_attach=attached, on_detach=detached)
+            return self._stream(request, log, query)
+        if request.method == "GET":
+            streams.check(tenant)
+        return stream_response(
+            log,
+            query,
+            engine.streams,
+            on_attach=attached,
+            on_detach=detached,
+            owner=caller.key_id,
+        )
 
     async def all(self, request: Request) -> Response:
         """Follow the state changes of all jobs.
@@ -71,8 +98,62 @@ class StreamRoutes:
         The ids are this stream's own, over a bounded ring; a `gap` means: list the jobs again.
         """
         query = stream_query(request)
-        engine = self._serving.engine()
-        return stream_response(engine.feed, query, engine.streams)
+        feed = self._serving.engine().feed(self._serving.tenant(request))
+        return self._stream(request, feed, query)
+
+    async def job_token(self, request: Request, job_id: str) -> Response:
+        """Make a token that opens the job's stream for a short time.
+
+        For `EventSource`, which can send no header: the link in `stream` has it.
+        """
+        await self._refuse_body(request)
+        record = self._serving.engine().record(job_id, tenant=self._serving.tenant(request))
+        return self._token(request, job_stream(record.id), f"{API}/jobs/{record.id}/stream")
+
+    async def all_token(self, request: Request) -> Response:
+        """Make a token that opens the stream of all jobs for a short time."""
+        await self._refuse_body(request)
+        return self._token(request, FEED, f"{API}/stream")
+
+    def _stream(self, request: Request, log: NarrationLog, query: StreamQuery) -> Response:
+        """A stream that nobody waits for: it is counted, and no more."""
+        caller, streams = self._serving.access.caller(request), self._streams()
+        if request.method == "GET":
+            streams.check(caller.tenant)
+        return stream_response(
+            log,
+            query,
+            self._serving.engine().streams,
+            on_attach=lambda: streams.opened(caller.tenant),
+            on_detach=lambda _: streams.closed(caller.tenant),
+            owner=caller.key_id,
+        )
+
+    def _streams(self) -> "OpenStreams":
+        return self._serving.engine().open_streams
+
+    async def _refuse_body(self, request: Request) -> None:
+        refuse_unknown_parameters(request, ())
+        body = await read_json(request, limit=self._serving.settings.max_body_bytes)
+        if body not in (None, {}):
+            raise Problem(INVALID, "A token is made without a body, or with {}.")
+
+    def _token(self, request: Request, stream: str, path: str) -> Response:
+        issued = self._serving.access.token(request, stream)
+        content = {
+            "token": issued.token,
+            "expires_at": rfc3339(issued.expires_ns),
+            "stream": f"{root_path(request)}{path}?{TOKEN}={issued.token}",
+        }
+        return json_response(content, 201)
+
+
+class StreamToken(BaseModel):
+    """What opens one stream for a short time."""
+
+    token: str
+    expires_at: str = Field(description="RFC 3339, in UTC, with microseconds.")
+    stream: str = Field(description="The link to the stream, with the token in it.")
 
 
 def add_routes(app: FastAPI, serving: Serving) -> None:
@@ -82,12 +163,13 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         app,
         f"{API}/jobs/{{job_id}}/stream",
         routes.job,
+        guard=STREAM,
         tags=["streams"],
         responses={
             **_with_segments(),
             204: {"description": "All was read, or a long-poll's time is over."},
             304: {"description": "The segment is the one that the client has."},
-            **problems(400, 404, 410, 422),
+            **problems(400, 404, 410, 422, 429),
         },
         openapi_extra={"parameters": [*_documented(), *_DURABLE]},
     )
@@ -95,10 +177,26 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         app,
         f"{API}/stream",
         routes.all,
+        guard=STREAM,
         tags=["streams"],
-        responses={**_STREAMED, **problems(422)},
+        responses={**_STREAMED, **problems(422, 429)},
         openapi_extra={"parameters": _documented()},
     )
+    for path, make in (
+        (f"{API}/jobs/{{job_id}}/stream-token", routes.job_token),
+        (f"{API}/stream-token", routes.all_token),
+    ):
+        missing = problems(404) if "job_id" in path else {}
+        write_route(
+            app,
+            "POST",
+            path,
+            make,
+            guard=READ,
+            status_code=201,
+            tags=["streams"],
+            responses={**ok(201, StreamToken), **missing, **problems(400, 413, 415, 422)},
+        )
 
 
 def stream_query(request: Request) -> StreamQuery:

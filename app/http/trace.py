@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from app.http.access import READ
 from app.http.openapi import problems
 from app.http.routes import get_route
 from app.http.serving import API, Serving, json_response
@@ -43,9 +44,12 @@ class TraceRoutes:
         self._serving = serving
         self._mask = masker([each.get_secret_value() for each in serving.settings.secrets])
 
-    async def trace(self, job_id: str, query: Annotated[TraceQuery, Query()]) -> Response:
+    async def trace(
+        self, request: Request, job_id: str, query: Annotated[TraceQuery, Query()]
+    ) -> Response:
         """Read the job's spans so far, running ones included."""
-        spans_so_far, disclosure = self._serving.engine().trace(job_id)
+        tenant = self._serving.tenant(request)
+        spans_so_far, disclosure = self._serving.engine().trace(job_id, tenant=tenant)
         records = with_masked_names(spans_so_far, self._mask)
 
         def shown(attributes: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -75,6 +79,7 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         app,
         f"{API}/jobs/{{job_id}}/trace",
         TraceRoutes(serving).trace,
+        guard=READ,
         tags=["traces"],
         responses={**found, **problems(404, 422)},
     )

@@ -198,6 +198,64 @@ class QueueFull(Unavailable):
         )
 
 
+class TenantLimit(Unavailable):
+    """A tenant has as much as it may have of something; `setting` says how much that is."""
+
+    code = "tenant-limit"
+
+    def __init__(self, told: str, *, limit: float, setting: str, retry_after_s: float) -> None:
+        self.limit = limit
+        self.setting = setting
+        self.legal = {setting: limit}
+        super().__init__(
+            f"{told}, which is the limit of your tenant ({setting}); "
+            f"try again in {retry_after_s:.3g} s",
+            retry_after_s=retry_after_s,
+        )
+
+
+class TenantRate(TenantLimit):
+    """A tenant submits faster than it may."""
+
+    code = "tenant-rate"
+
+    def __init__(self, limit: float, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"more than {limit:g} jobs a second were submitted",
+            limit=limit,
+            setting="NARRATOR_TENANT_RATE",
+            retry_after_s=retry_after_s,
+        )
+
+
+class TenantQueueFull(TenantLimit):
+    """As many jobs of a tenant wait as may wait."""
+
+    code = "tenant-queue-full"
+
+    def __init__(self, limit: int, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"{limit} of your jobs are waiting",
+            limit=limit,
+            setting="NARRATOR_TENANT_QUEUED",
+            retry_after_s=retry_after_s,
+        )
+
+
+class TenantStreams(TenantLimit):
+    """As many streams of a tenant are open as may be."""
+
+    code = "tenant-streams"
+
+    def __init__(self, limit: int, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"{limit} of your streams are open",
+            limit=limit,
+            setting="NARRATOR_TENANT_STREAMS",
+            retry_after_s=retry_after_s,
+        )
+
+
 class Draining(Unavailable):
     """The server is shutting down and takes no new jobs."""
 

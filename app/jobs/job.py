@@ -13,7 +13,15 @@ from typing import Any, Final
 from app.jobs.encoding import decode_json, encode_json
 from app.jobs.errors import AlreadyFinished, IllegalTransition
 from app.jobs.lifecycle import TRANSITIONS, Trigger, check_reason, next_state
-from app.jobs.model import AttemptError, AttemptRecord, Cancel, Failure, Job, Progress
+from app.jobs.model import (
+    DEFAULT_TENANT,
+    AttemptError,
+    AttemptRecord,
+    Cancel,
+    Failure,
+    Job,
+    Progress,
+)
 from app.jobs.policy import Policy
 from app.jobs.submission import Submission, asked_of
 from telemetry.names import TERMINAL, CancelOrigin, Outcome, Start, State
@@ -55,6 +63,7 @@ def submit(
     trace_id: str | None = None,
     span_id: str | None = None,
     retry_of: str | None = None,
+    tenant: str = DEFAULT_TENANT,
 ) -> Job:
     """A new job, not yet in the queue; `params` are the validated ones, if they differ.
 
@@ -76,6 +85,7 @@ def submit(
         created_ns=now_ns,
         created_mono=now_mono,
         deferred=submission.start is Start.ON_STREAM,
+        tenant=tenant,
     )
 
 

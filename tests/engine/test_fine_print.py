@@ -98,7 +98,7 @@ def test_the_stream_of_all_jobs_has_its_own_ids_over_a_bounded_ring() -> None:
     async def test(bench: Bench) -> None:
         for _ in range(20):
             await bench.ended(bench.submit("sleep"))
-        feed = bench.engine.feed
+        feed = bench.engine.feed()
 
         assert (feed.first, feed.next) == (60 - 16 + 1, 61)
 

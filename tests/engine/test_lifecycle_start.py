@@ -244,7 +244,7 @@ def test_the_feed_tells_the_states_of_all_jobs_in_order() -> None:
     async def test(bench: Bench) -> None:
         first, second = bench.submit("sleep"), bench.submit("sleep", tags={"a": "b"})
         await bench.ended(second)
-        told = [msgspec.json.decode(each.data) for each in bench.engine.feed.entries()]
+        told = [msgspec.json.decode(each.data) for each in bench.engine.feed().entries()]
 
         assert [(each["job_id"], each["state"]) for each in told] == [
             (first, "queued"),
@@ -255,6 +255,6 @@ def test_the_feed_tells_the_states_of_all_jobs_in_order() -> None:
             (second, "completed"),
         ]
         assert told[1]["tags"] == {"a": "b"}
-        assert not bench.engine.feed.ended
+        assert not bench.engine.feed().ended
 
     run(test, sleep)

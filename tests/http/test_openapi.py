@@ -120,7 +120,7 @@ def test_the_server_conforms_to_its_own_document(
         except Unsatisfiable:
             assert mode is GenerationMode.NEGATIVE, call.label  # it takes nothing to get wrong
 
-    assert len(attacked) == 15
+    assert len(attacked) == 17
 
 
 def calls(url: str) -> list[Any]:

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Query
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from app.http.access import OPEN
 from app.http.problems import (
     INVALID,
     Problem,
@@ -33,8 +34,8 @@ def answer(error: Exception, method: str = "GET", path: str = "/fails") -> httpx
     async def counts(number: int = Query(ge=1)) -> Response:
         return Response(str(number))
 
-    get_route(app, "/fails", fails)
-    get_route(app, "/counts", counts)
+    get_route(app, "/fails", fails, guard=OPEN)
+    get_route(app, "/counts", counts, guard=OPEN)
     app.add_api_route("/fails", fails, methods=["POST"])
 
     async def call() -> httpx.Response:
@@ -65,6 +66,9 @@ EVERY_ERROR = [
     (errors.AlreadyFinished("x", State.FAILED), 409),
     (errors.NotFinished("x", State.RUNNING), 409),
     (errors.QueueFull(10, retry_after_s=1.5), 429),
+    (errors.TenantRate(2, retry_after_s=0.5), 429),
+    (errors.TenantQueueFull(10, retry_after_s=1), 429),
+    (errors.TenantStreams(10, retry_after_s=5), 429),
     (errors.Draining(retry_after_s=30), 503),
     (errors.NarratorError("any"), 422),
 ]
@@ -84,7 +88,13 @@ def test_no_domain_error_is_left_out() -> None:
     def below(kind: type[Any]) -> set[type[Any]]:
         return {kind} | {each for child in kind.__subclasses__() for each in below(child)}
 
-    branches = {errors.InvalidInput, errors.NotFound, errors.Conflict, errors.Unavailable}
+    branches = {
+        errors.InvalidInput,
+        errors.NotFound,
+        errors.Conflict,
+        errors.Unavailable,
+        errors.TenantLimit,
+    }
     ours = {kind for kind in below(errors.NarratorError) if kind.__module__ == errors.__name__}
 
     assert ours - branches == {type(error) for error, _ in EVERY_ERROR}

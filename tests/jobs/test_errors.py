@@ -28,6 +28,9 @@ EXAMPLES: list[tuple[NarratorError, list[str]]] = [
     (errors.AlreadyFinished("j1", State.FAILED), ["j1 is already failed", "retrying"]),
     (errors.NotFinished("j1", State.RUNNING), ["j1 is still running", "cancel it first"]),
     (errors.QueueFull(10, retry_after_s=2), ["10 jobs", "in 2 s"]),
+    (errors.TenantRate(2.5, retry_after_s=0.25), ["2.5 jobs a second", "_RATE", "in 0.25 s"]),
+    (errors.TenantQueueFull(10, retry_after_s=2), ["10 of your jobs", "TENANT_QUEUED", "in 2 s"]),
+    (errors.TenantStreams(3, retry_after_s=5), ["3 of your streams", "_STREAMS", "in 5 s"]),
     (errors.Draining(retry_after_s=2.5), ["shutting down", "in 2.5 s"]),
     (errors.StoreUnavailable("disk full", retry_after_s=1), ["disk full", "Idempotency-Key"]),
 ]

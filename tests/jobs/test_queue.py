@@ -258,10 +258,11 @@ def test_keys_that_come_and_go_leave_nothing_behind() -> None:
     for number in range(50, 100):
         queue.release("wide", f"k{number}")
 
-    assert not queue._by_key
-    assert not queue._running_by_key
-    assert not queue._operations["wide"].lanes
-    assert not queue._operations["wide"].offers
+    (tenant,) = queue._tenants.values()
+    assert not tenant.sharing
+    assert not tenant.running_by_key
+    assert not tenant.lanes["wide"].by_key
+    assert not tenant.lanes["wide"].offers
 
 
 @pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": -1}, {"per_key": 0}])
