@@ -250,7 +250,7 @@ def _told_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        fail(f"{path} is not there: narrator keys create makes it, in a folder that is", REFUSED)
+        fail(f"{path} is not there: narrator keys create makes it, in a folder that is", USAGE)
     except KeysFileError as error:
         fail(str(error), USAGE)
     except OSError as error:

@@ -34,10 +34,13 @@ with Client() as client:  # NARRATOR_SERVER, else http://127.0.0.1:8000; or Clie
 - **Sent twice, done once.** A read, and a submission, which goes with an idempotency key, are sent
   again when the connection breaks; a cancel, a retry and a delete only where nothing had left.
   `Patience` says for how long, and whether a 429 or 503 is waited out (`Patience(busy_s=60)`).
+- **A closed server** is opened by a key: `Client(key=…)`, else `NARRATOR_KEY`. It goes with every
+  request, streams too, to this server and nowhere else: no redirect is followed.
 - **Traces go on.** The current span becomes the parent of the job's, by W3C headers.
 - **Errors** are one tree under `ClientError`: `Unreachable`; `Refused` with its status and problem
-  document (`InvalidRequest` with its fields, `NotFound`, `Conflict`, `Busy`); `Unreadable`;
-  `JobFailed`, `JobCancelled`; `NotFinished`; `Gap`. Params that JSON can't carry are a ValueError.
+  document (`InvalidRequest` with its fields, `Unauthorized`, `Forbidden`, `NotFound`, `Conflict`,
+  `Busy`); `Unreadable`; `JobFailed`, `JobCancelled`; `NotFinished`; `Gap`. Params that JSON can't
+  carry are a ValueError.
 """
 
 from app.client.aio import AsyncClient, AsyncStream
@@ -47,6 +50,7 @@ from app.client.errors import (
     ClientError,
     Conflict,
     FieldError,
+    Forbidden,
     Gap,
     InvalidRequest,
     JobCancelled,
@@ -56,6 +60,7 @@ from app.client.errors import (
     NotFound,
     Problem,
     Refused,
+    Unauthorized,
     Unreachable,
     Unreadable,
 )
@@ -88,6 +93,7 @@ __all__ = [
     "EndEvent",
     "Event",
     "FieldError",
+    "Forbidden",
     "Gap",
     "GapEvent",
     "InvalidRequest",
@@ -114,6 +120,7 @@ __all__ = [
     "StateEvent",
     "Stream",
     "StreamOptions",
+    "Unauthorized",
     "UnknownEvent",
     "Unreachable",
     "Unreadable",

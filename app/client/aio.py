@@ -31,6 +31,7 @@ class AsyncClient:
         self,
         server: str | None = None,
         *,
+        key: str | None = None,
         timeout_s: float = TIMEOUT_S,
         silence_s: float = SILENCE_S,
         patience: Patience | None = None,
@@ -39,11 +40,13 @@ class AsyncClient:
     ) -> None:
         setup = Setup(
             server=server,
+            key=key,
             timeout_s=timeout_s,
             silence_s=silence_s,
             patience=patience or Patience(),
             headers=headers,
         )
+        self._key = setup.key_in_use()
         self._link = setup.link()
         self._calls = Calls(self._link)
         self._http = httpx.AsyncClient(transport=transport, **setup.options())
@@ -52,6 +55,11 @@ class AsyncClient:
     def server(self) -> str:
         """The address in use."""
         return str(self._http.base_url).rstrip("/")
+
+    @property
+    def key(self) -> str:
+        """As `Client.key`."""
+        return self._key
 
     async def submit(
         self,

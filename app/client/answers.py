@@ -10,15 +10,17 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from app.client.address import SERVER_VARIABLE, shown
+from app.client.address import KEY_VARIABLE, SERVER_VARIABLE, shown
 from app.client.errors import (
     Busy,
     Conflict,
     FieldError,
+    Forbidden,
     InvalidRequest,
     NotFound,
     Problem,
     Refused,
+    Unauthorized,
     Unreachable,
     Unreadable,
 )
@@ -33,6 +35,8 @@ PASSING: Final = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtoc
 
 _KINDS: Final[Mapping[int, type[Refused]]] = {
     400: InvalidRequest,
+    401: Unauthorized,
+    403: Forbidden,
     404: NotFound,
     409: Conflict,
     413: InvalidRequest,
@@ -56,10 +60,13 @@ def refused(response: httpx.Response) -> Refused:
     if problem.errors:
         told += [f"  {each}" for each in problem.errors]
     elif problem.detail:
-        told[0] += f": {problem.detail}"
+        told[0] += f": {problem.detail.rstrip('.')}"
     kind = _KINDS.get(status, Refused)
     if kind is Busy and retry_after_s is not None:
         told[0] += f"; try again in {retry_after_s:g} s, or have Patience(busy_s=…) wait"
+    if kind is Unauthorized:
+        sent = "authorization" in response.request.headers
+        told[0] += f"; {'another' if sent else 'a'} key goes in key=… or {KEY_VARIABLE}"
     return kind("\n".join(told), status=status, problem=problem, retry_after_s=retry_after_s)
 
 

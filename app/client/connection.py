@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import httpx
 
-from app.client.address import is_loopback, server_url
+from app.client.address import is_loopback, key_to, server_url
 from app.client.calls import Link
 from app.client.patience import Patience
 from app.client.steps import Request
@@ -19,6 +19,7 @@ TIMEOUT_S: Final = 30.0
 SILENCE_S: Final = 60.0
 """Seconds of a stream without even a heartbeat, which come every 15 by default: it is dead."""
 
+_AUTHORIZATION: Final = "authorization"
 _IDLE: Final = 20
 """Connections that are kept for the next call."""
 
@@ -28,10 +29,11 @@ class Setup:
     """What a client is told; see `Client`."""
 
     server: str | None = None
+    key: str | None = field(default=None, repr=False)
     timeout_s: float = TIMEOUT_S
     silence_s: float = SILENCE_S
     patience: Patience = field(default_factory=Patience)
-    headers: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
 
     def link(self) -> Link:
         """What the calls and streams share, on real time."""
@@ -43,17 +45,35 @@ class Setup:
             uniform=random.SystemRandom().random,
         )
 
+    def key_in_use(self) -> str:
+        """The key that goes with every request; empty where none does.
+
+        A header of the caller's own goes before the variable.
+
+        Raises:
+            ValueError: the server's address is none, or the key.
+
+        """
+        if self.key is None and _AUTHORIZATION in httpx.Headers(self.headers):
+            return ""
+        return key_to(server_url(self.server), self.key)
+
     def options(self) -> dict[str, Any]:
         """The arguments of `httpx.Client` and `httpx.AsyncClient`.
 
         Raises:
-            ValueError: the server's address is none.
+            ValueError: the server's address is none, or the key.
 
         """
         url = server_url(self.server)
+        headers = httpx.Headers(self.headers)  # in its repr the key is masked
+        key = self.key_in_use()
+        if key:
+            headers[_AUTHORIZATION] = f"Bearer {key}"  # RFC 6750
         return {
             "base_url": url,
-            "headers": self.headers,
+            "headers": headers,
+            "follow_redirects": False,  # nothing of ours goes to another host
             "trust_env": not is_loopback(url),  # no proxy leads to this machine
             "verify": _trusted(url),
             # As many streams at once as are asked for.

@@ -96,6 +96,14 @@ class InvalidRequest(Refused):
         return self.problem.errors
 
 
+class Unauthorized(Refused):
+    """401: the server is closed, and no key came along, or none that it knows."""
+
+
+class Forbidden(Refused):
+    """403: the key does not allow it; or the request came from another site's page."""
+
+
 class NotFound(Refused):
     """404: there is no such job or operation, or no longer."""
 

@@ -24,8 +24,9 @@ _T = TypeVar("_T")
 class Client:
     """A job-narrator server, to be used with `with`, or closed at the end; safe between threads.
 
-    `server` is its address, by default `NARRATOR_SERVER`, else `http://127.0.0.1:8000`. `timeout_s`
-    is how long connecting, and an answer, may take; `silence_s` how long a stream may send nothing
+    `server` is its address, by default `NARRATOR_SERVER`, else `http://127.0.0.1:8000`. `key` opens
+    it, where it is closed; by default `NARRATOR_KEY`, and an empty one sends none. `timeout_s` is
+    how long connecting, and an answer, may take; `silence_s` how long a stream may send nothing
     at all; `patience` for how long the client tries by itself; `headers` go with every request.
     `transport` replaces the network (httpx).
 
@@ -36,6 +37,7 @@ class Client:
         self,
         server: str | None = None,
         *,
+        key: str | None = None,
         timeout_s: float = TIMEOUT_S,
         silence_s: float = SILENCE_S,
         patience: Patience | None = None,
@@ -44,11 +46,13 @@ class Client:
     ) -> None:
         setup = Setup(
             server=server,
+            key=key,
             timeout_s=timeout_s,
             silence_s=silence_s,
             patience=patience or Patience(),
             headers=headers,
         )
+        self._key = setup.key_in_use()
         self._link = setup.link()
         self._calls = Calls(self._link)
         self._http = httpx.Client(transport=transport, **setup.options())
@@ -57,6 +61,11 @@ class Client:
     def server(self) -> str:
         """The address in use."""
         return str(self._http.base_url).rstrip("/")
+
+    @property
+    def key(self) -> str:
+        """The key that goes along, which no repr and no error shows; empty without one."""
+        return self._key
 
     def submit(
         self,

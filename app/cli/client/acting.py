@@ -9,6 +9,7 @@ from app.cli.client.display import Progress, progress_of
 from app.cli.client.following import follow, print_job
 from app.cli.client.reach import (
     AsJson,
+    KeyFile,
     Server,
     job_named,
     print_json,
@@ -32,6 +33,7 @@ def cancel(
     ] = False,
     as_json: AsJson = False,
     server: Server = None,
+    key_file: KeyFile = None,
 ) -> None:
     """Cancel jobs.
 
@@ -42,7 +44,7 @@ def cancel(
         narrator ls -q --state queued | xargs narrator cancel
     """
     code = 0
-    with reached(server) as client:
+    with reached(server, key_file) as client:
         for word in jobs:
             job = job_named(client, word)
             try:
@@ -77,6 +79,7 @@ def retry(
     mode: Mode = None,
     as_json: AsJson = False,
     server: Server = None,
+    key_file: KeyFile = None,
 ) -> None:
     """Run a finished job again, as it was or with changed params.
 
@@ -93,7 +96,7 @@ def retry(
         changes["priority"] = priority
     if tag:
         changes["tags"] = tags_of(tag)
-    with reached(server) as client:
+    with reached(server, key_file) as client:
         old = job_named(client, job)
         operation = operation_named(client, old.operation)
         try:
@@ -110,6 +113,12 @@ def retry(
         in_json = progress_of(progress, as_json=as_json) is Progress.JSON
         print_job(client.server, new, as_json=in_json)
         code = follow(
-            client.server, new, progress=progress, as_json=as_json, operation=operation, mode=mode
+            client,
+            new,
+            progress=progress,
+            as_json=as_json,
+            operation=operation,
+            mode=mode,
+            key_file=key_file,
         )
     raise typer.Exit(code)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import typer
 
+from app.cli.client.reach import key_in
 from app.client import Client, ClientError, Patience
 
 TIMEOUT_S: Final = 0.5
@@ -59,9 +60,11 @@ def _asked(
     ctx: typer.Context, incomplete: str, words: Callable[[Client], Iterable[tuple[str, str]]]
 ) -> list[tuple[str, str]]:
     """The `words` of the server that the line names, that begin so; none where it is not there."""
-    server, patience = ctx.params.get("server"), Patience(calls_s=0.0)
+    server, file = ctx.params.get("server"), ctx.params.get("key_file")
+    patience = Patience(calls_s=0.0)
     try:
-        with Client(server, timeout_s=TIMEOUT_S, patience=patience) as client:
+        key = None if file is None else key_in(file)
+        with Client(server, key=key, timeout_s=TIMEOUT_S, patience=patience) as client:
             return [each for each in words(client) if each[0].startswith(incomplete)]
     except (ClientError, ValueError):  # nobody sees an error at a Tab
         return []

@@ -4,8 +4,10 @@ It decides what signals and keys mean for a job on a server, and the exit code.
 """
 
 import asyncio
+import shlex
 import signal
 import sys
+from pathlib import Path
 from typing import Final
 
 from app.cli.client.attending import attended
@@ -27,6 +29,7 @@ from app.cli.failure import INTERRUPTED
 from app.cli.units import short
 from app.client import (
     AsyncClient,
+    Client,
     ClientError,
     Conflict,
     EndEvent,
@@ -57,33 +60,46 @@ def print_job(server: str, job: JobRecord, *, as_json: bool) -> None:
 
 
 def follow(
-    server: str,
+    client: Client,
     job: JobRecord,
     *,
     progress: Progress,
     as_json: bool,
     operation: Operation | None = None,
     mode: str | None = None,
+    key_file: Path | None = None,
 ) -> int:
-    """Follow `job` on `server` to its end; the exit code. Raises the errors of the client."""
+    """Follow `job` on the server of `client` to its end; the exit code. Raises its errors.
+
+    `key_file` is where the key came from, for the words on how to come back.
+    """
     progress = progress_of(progress, as_json=as_json)
     display = display_for(
         progress,
         lambda: Picture(
             job.id, job.operation, flowing=operation is not None and operation.generator
         ),
-        link=address_of(server, job),
+        link=address_of(client.server, job),
         keys=NO_KEYS if Keyboard().fd is None else KEYS,
         again=f"again: narrator retry {job.id[:SHORT_ID]}",
     )
-    return asyncio.run(_Following(server, job, display, mode).run())
+    return asyncio.run(_Following(client, job, display, mode, key_file).run())
 
 
 class _Following:
     """One job that is followed."""
 
-    def __init__(self, server: str, job: JobRecord, display: Display, mode: str | None) -> None:
-        self._server = server
+    def __init__(
+        self,
+        client: Client,
+        job: JobRecord,
+        display: Display,
+        mode: str | None,
+        key_file: Path | None,
+    ) -> None:
+        self._server = client.server
+        self._server_key = client.key
+        self._key_file = key_file
         self._job = job
         self._display = display
         self._mode = mode
@@ -97,7 +113,7 @@ class _Following:
         """Follow it; the exit code."""
         loop = asyncio.get_running_loop()
         self._left = loop.create_future()
-        async with AsyncClient(self._server) as client:
+        async with AsyncClient(self._server, key=self._server_key) as client:
             reading = loop.create_task(self._read(client))
             handlers = {
                 signal.SIGINT: lambda: self._interrupted(client),
@@ -197,4 +213,6 @@ class _Following:
 
     def _way_back(self) -> str:
         where = "" if self._server == DEFAULT_SERVER else f" --server {self._server}"
+        if self._key_file is not None:
+            where += f" --key-file {shlex.quote(str(self._key_file))}"
         return f"The job goes on. Come back: narrator watch {self._job.id}{where}"

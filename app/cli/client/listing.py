@@ -10,7 +10,7 @@ from rich.text import Text
 from app.cli.client.completion import operation_names
 from app.cli.client.lines import SHORT_ID, state_style
 from app.cli.client.output import print_lines, width
-from app.cli.client.reach import Server, reached
+from app.cli.client.reach import KeyFile, Server, reached
 from app.cli.client.submit import seconds
 from app.cli.client.table import Column, table
 from app.cli.story_printer import clean
@@ -60,6 +60,7 @@ def ls(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print whole ids only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON record a line.")] = False,
     server: Server = None,
+    key_file: KeyFile = None,
 ) -> None:
     """List jobs, newest first.
 
@@ -83,7 +84,7 @@ def ls(
         chosen["since"] = datetime.fromtimestamp(clock.wall_ns() / 1e9, UTC) - timedelta(
             seconds=since
         )
-    with reached(server) as client:
+    with reached(server, key_file) as client:
         jobs, total = _newest(client, limit, chosen)
         if quiet or as_json:
             for job in jobs:

@@ -11,7 +11,7 @@ from rich.text import Text
 from app.cli.client.completion import operation_names
 from app.cli.client.lines import wrapped
 from app.cli.client.output import print_lines, width
-from app.cli.client.reach import AsJson, Server, print_json, reached
+from app.cli.client.reach import AsJson, KeyFile, Server, print_json, reached
 from app.cli.client.show import WIDE
 from app.cli.client.submit import operation_or_exit
 from app.cli.client.table import Column, table
@@ -32,6 +32,7 @@ def operations(
     *,
     as_json: AsJson = False,
     server: Server = None,
+    key_file: KeyFile = None,
 ) -> None:
     """List what can be run, or say how one operation is called.
 
@@ -41,7 +42,7 @@ def operations(
 
         narrator operations render
     """
-    with reached(server) as client:
+    with reached(server, key_file) as client:
         if name is not None:
             operation = operation_or_exit(client, name)
             if as_json:

@@ -1,4 +1,4 @@
-"""What all client commands share: the server's address, a job by its word, errors, exit codes.
+"""What all client commands share: the server and the key to it, a job by its word, errors.
 
 It knows no single command and draws nothing.
 """
@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urljoin
 
@@ -21,6 +22,7 @@ from app.client import (
     InvalidRequest,
     JobRecord,
     NotFound,
+    Unauthorized,
     Unreachable,
 )
 from telemetry.names import Reason, State
@@ -43,19 +45,47 @@ Server = Annotated[
         show_default="http://127.0.0.1:8000",
     ),
 ]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        metavar="FILE",
+        help="The file with the key to the server.",
+        show_default="the key in NARRATOR_KEY",
+    ),
+]
+"""No option takes the key itself: all users of a machine see the words of a command."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @contextlib.contextmanager
-def reached(server: str | None) -> Iterator[Client]:
+def reached(server: str | None, key_file: Path | None) -> Iterator[Client]:
     """A client of the server; whatever goes wrong in the block ends the command in words."""
     with told_errors():
         try:
-            client = Client(server or None)
+            client = Client(server or None, key=None if key_file is None else key_in(key_file))
         except ValueError as error:
             fail(str(error), USAGE)
         with client:
             yield client
+
+
+def key_in(file: Path) -> str:
+    """The key that is all of `file`.
+
+    Raises:
+        ValueError: it can't be read, or is empty.
+
+    """
+    try:
+        key = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"--key-file {file}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"--key-file {file} is no text") from None
+    if not key:
+        raise ValueError(f"--key-file {file} is empty")
+    return key
 
 
 @contextlib.contextmanager
@@ -67,6 +97,11 @@ def told_errors() -> Iterator[None]:
     except InvalidRequest as error:
         lines = [str(each).removeprefix("body.") for each in error.errors]
         fail("\n".join(line.removeprefix("params.") for line in lines) or str(error), USAGE)
+    except Unauthorized as error:
+        fail(
+            f"{error}\n--key-file FILE takes one from a file; narrator keys create makes one",
+            REFUSED,
+        )
     except Unreachable as error:
         fail(f"{error}\nnarrator serve starts a server; --server URL names another", REFUSED)
     except ClientError as error:

@@ -12,7 +12,7 @@ from app.cli.client.completion import job_ids
 from app.cli.client.lines import fitted, pretty, state_style, wrapped
 from app.cli.client.listing import took
 from app.cli.client.output import print_lines, width
-from app.cli.client.reach import AsJson, Server, address_of, job_named, print_json, reached
+from app.cli.client.reach import AsJson, KeyFile, Server, address_of, job_named, print_json, reached
 from app.cli.story_printer import clean
 from app.cli.units import age, number, short
 from app.client import JobRecord
@@ -31,6 +31,7 @@ def show(
     *,
     as_json: AsJson = False,
     server: Server = None,
+    key_file: KeyFile = None,
 ) -> None:
     """Show all that is known of a job.
 
@@ -40,7 +41,7 @@ def show(
 
         narrator show 3f2a --json | jq .result
     """
-    with reached(server) as client:
+    with reached(server, key_file) as client:
         record = job_named(client, job)
         if as_json:
             print_json(record.raw)

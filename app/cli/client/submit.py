@@ -4,22 +4,22 @@ Which words mean which params is `app.cli.params`'; how a job is followed, `foll
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from app.cli.client.completion import operation_names, param_words
 from app.cli.client.display import Progress, progress_of
 from app.cli.client.following import follow, print_job
-from app.cli.client.reach import AsJson, Server, address_of, print_json, reached
+from app.cli.client.reach import AsJson, KeyFile, Server, address_of, print_json, reached
 from app.cli.client.watch import Mode, ProgressOption
 from app.cli.failure import REFUSED, USAGE, fail
 from app.cli.params import WordError, params_from
 from app.cli.units import seconds_of
-from app.client import Client, JobOptions, JobRecord, Operation
+from app.client import Client, Forbidden, JobOptions, JobRecord, Operation
 from telemetry.names import Priority
 
 
@@ -95,6 +95,7 @@ def run(
     idempotency_key: IdempotencyKey = None,
     as_json: AsJson = False,
     server: Server = None,
+    key_file: KeyFile = None,
 ) -> None:
     """Submit a job and follow it to its end.
 
@@ -117,15 +118,25 @@ def run(
         attempts=attempts,
         concurrency_key=concurrency_key,
     )
-    with reached(server) as client:
-        found, job = _submitted(client, operation, words or [], said.options(), idempotency_key)
+    with reached(server, key_file) as client:
+        found = readable(client, operation) if detach else operation_or_exit(client, operation)
+        schema = found.schema if found else {}
+        job = _submitted(
+            client, operation, words or [], schema, said.options(), idempotency_key=idempotency_key
+        )
         if detach:
             _print_submitted(client, job, as_json=as_json)
             return
         in_json = progress_of(progress, as_json=as_json) is Progress.JSON
         print_job(client.server, job, as_json=in_json)
         code = follow(
-            client.server, job, progress=progress, as_json=as_json, operation=found, mode=mode
+            client,
+            job,
+            progress=progress,
+            as_json=as_json,
+            operation=found,
+            mode=mode,
+            key_file=key_file,
         )
     raise typer.Exit(code)
 
@@ -144,6 +155,7 @@ def submit(
     idempotency_key: IdempotencyKey = None,
     as_json: AsJson = False,
     server: Server = None,
+    key_file: KeyFile = None,
 ) -> None:
     """Submit a job and print its id.
 
@@ -160,8 +172,12 @@ def submit(
         attempts=attempts,
         concurrency_key=concurrency_key,
     )
-    with reached(server) as client:
-        _, job = _submitted(client, operation, words or [], said.options(), idempotency_key)
+    with reached(server, key_file) as client:
+        found = readable(client, operation)
+        schema = found.schema if found else {}
+        job = _submitted(
+            client, operation, words or [], schema, said.options(), idempotency_key=idempotency_key
+        )
         _print_submitted(client, job, as_json=as_json)
 
 
@@ -178,17 +194,25 @@ def _submitted(
     client: Client,
     name: str,
     words: Sequence[str],
+    schema: Mapping[str, Any],
     options: JobOptions,
+    *,
     idempotency_key: str | None,
-) -> tuple[Operation, JobRecord]:
-    """The operation, and the new job."""
-    operation = operation_or_exit(client, name)
+) -> JobRecord:
+    """The new job."""
     try:
-        params = params_from(words, operation.schema)
-        job = client.submit(name, params, idempotency_key=idempotency_key, **options)
+        params = params_from(words, schema)
+        return client.submit(name, params, idempotency_key=idempotency_key, **options)
     except (WordError, ValueError) as error:  # the second: JSON can't carry a value
         fail(str(error), USAGE)
-    return operation, job
+
+
+def readable(client: Client, name: str) -> Operation | None:
+    """As `operation_or_exit`; None where the key may submit, and not read what there is."""
+    try:
+        return operation_or_exit(client, name)
+    except Forbidden:
+        return None
 
 
 def operation_or_exit(client: Client, name: str) -> Operation:

@@ -20,7 +20,7 @@ from app.cli.client.display import Progress
 from app.cli.client.following import follow
 from app.cli.client.keys import Keyboard
 from app.cli.client.output import print_lines
-from app.cli.client.reach import AsJson, Server, print_json, reached
+from app.cli.client.reach import AsJson, KeyFile, Server, print_json, reached
 from app.cli.client.screen import COLUMNS, Screen
 from app.cli.client.watch import operation_named
 from app.client import (
@@ -51,6 +51,7 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Print it once, and end.")] = False,
     as_json: AsJson = False,
     server: Server = None,
+    key_file: KeyFile = None,
 ) -> None:
     """Watch a server: what waits, runs, and is slow.
 
@@ -63,7 +64,7 @@ def top(
 
         narrator top --json | jq .queue
     """
-    with reached(server) as client:
+    with reached(server, key_file) as client:
         seen = client.overview()
         if as_json:
             print_json(seen.raw)
@@ -76,13 +77,14 @@ def top(
             print_lines(line for line in lines if line.plain)
             return
         board = Board(client.server)
-        while (chosen := asyncio.run(_Top(board).run())) is not None:
+        while (chosen := asyncio.run(_Top(board, client.key).run())) is not None:
             follow(
-                client.server,
+                client,
                 chosen,
                 progress=Progress.TTY,
                 as_json=False,
                 operation=operation_named(client, chosen.operation),
+                key_file=key_file,
             )
             if not _go_back():
                 return
@@ -99,8 +101,9 @@ def _go_back() -> bool:
 class _Top:
     """The live board, until a job is entered or it is left."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, key: str) -> None:
         self._board = board
+        self._server_key = key
         self._screen = Screen(whole=True)
         self._clock = SystemClock()
         self._behind = 0.0  # seconds by which our clock is behind the server's
@@ -111,7 +114,9 @@ class _Top:
         loop = asyncio.get_running_loop()
         self._left = loop.create_future()
         handlers = dict.fromkeys(_ENDINGS, lambda: self._leave(None))
-        async with AsyncClient(self._board.server, patience=_PATIENCE) as client:
+        async with AsyncClient(
+            self._board.server, key=self._server_key, patience=_PATIENCE
+        ) as client:
             asking: list[asyncio.Future[Any]] = [
                 loop.create_task(self._ask(client)),
                 loop.create_task(self._follow(client)),

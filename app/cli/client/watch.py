@@ -8,7 +8,7 @@ import typer
 from app.cli.client.completion import job_ids
 from app.cli.client.display import Progress
 from app.cli.client.following import follow
-from app.cli.client.reach import AsJson, Server, job_named, reached
+from app.cli.client.reach import AsJson, KeyFile, Server, job_named, reached
 from app.client import Client, ClientError, Operation
 
 ProgressOption = Annotated[
@@ -29,6 +29,7 @@ def watch(
     mode: Mode = None,
     as_json: AsJson = False,
     server: Server = None,
+    key_file: KeyFile = None,
 ) -> None:
     """Follow a job to its end, or see again how it went.
 
@@ -41,16 +42,17 @@ def watch(
 
         narrator watch 3f2a --json | jq .data.text
     """
-    with reached(server) as client:
+    with reached(server, key_file) as client:
         record = job_named(client, job)
         operation = operation_named(client, record.operation)
         code = follow(
-            client.server,
+            client,
             record,
             progress=progress,
             as_json=as_json,
             operation=operation,
             mode=mode,
+            key_file=key_file,
         )
     raise typer.Exit(code)
 
