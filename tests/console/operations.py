@@ -77,6 +77,12 @@ async def hostile(text: str = HOSTILE, *, job: JobContext) -> dict[str, str]:
     return {text: text}
 
 
+@operation("hostile_failure")
+async def hostile_failure(text: str = HOSTILE) -> None:
+    """<img src=x onerror=document.title='owned'>: no name of an operation can be such."""
+    raise ValueError(text)
+
+
 @operation("form")
 async def form(  # noqa: PLR0917 — a form of one field of each kind
     name: Annotated[str, Field(description="Whose it is.", min_length=2)],

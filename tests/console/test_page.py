@@ -4,12 +4,14 @@ import subprocess
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.clients.server import ServerProcess
 from tests.console.conftest import Look
+from tests.console.operations import HOSTILE
 
 pytestmark = pytest.mark.browser
 
@@ -52,15 +54,50 @@ def test_no_view_breaks_a_rule_of_accessibility(
     server.client.post(f"/v1/jobs/{waiting['id']}/cancel")
 
 
+def assert_harmless(page: Page) -> None:
+    """Nothing that was said has become an element, or has run."""
+    page.wait_for_timeout(200)  # an image that fails to load would call its handler by now
+    assert page.locator("main img, main script, main b").count() == 0
+    assert not page.title().startswith("owned")
+
+
 def test_what_a_job_says_is_never_code(look: Look, server: ServerProcess) -> None:
+    """Story, output, progress, spans and result; tags and metadata."""
     job = server.submit("hostile", tags={"<b>x</b>": "<script>1</script>"}, metadata={"a": "<i>"})
     server.ended(job["id"])
     for path in ("/", f"/jobs/{job['id']}", f"/jobs/{job['id']}?mode=cute&level=trace"):
         page = look(path)
         expect(page.locator("main").get_by_text("hostile", exact=True).last).to_be_visible()
-        page.wait_for_timeout(200)  # an image that fails to load would call its handler by now
-        assert page.locator("main img, main script, main b").count() == 0
-        assert "owned" not in page.title()
+        if path != "/":
+            expect(page.locator(".panel", has_text="Result")).to_contain_text(HOSTILE[:30])
+        assert_harmless(page)
+
+
+def test_what_an_operation_says_of_itself_and_how_it_fails_is_never_code(
+    look: Look, server: ServerProcess
+) -> None:
+    """Its description, its params and their defaults, the message of a failure; tags."""
+    job = server.submit("hostile_failure", tags={HOSTILE[:40]: HOSTILE})
+    server.ended(job["id"])
+    for path in (f"/jobs/{job['id']}", "/run?operation=hostile_failure"):
+        page = look(path)
+        expect(page.locator("main").get_by_text(HOSTILE[:20]).first).to_be_visible()
+        assert_harmless(page)
+    page = look(f"/run?again={job['id']}")
+    expect(page.get_by_label("tags")).to_have_value(f"{HOSTILE[:40]}:{HOSTILE}")
+    assert_harmless(page)
+
+
+def test_what_an_address_says_is_never_code(look: Look) -> None:
+    image = HOSTILE.partition("<script>")[0]  # a slash would be another path
+    for path in (
+        f"/jobs/{quote(image)}",
+        f"/run?operation={quote(HOSTILE + '?', safe='')}",
+        f"/?text={quote(HOSTILE)}&operation={quote(HOSTILE)}&tag={quote(HOSTILE)}&state=<b>",
+    ):
+        page = look(path)
+        expect(page.locator("main")).not_to_be_empty()
+        assert_harmless(page)
 
 
 def test_the_page_asks_nobody_else_for_anything(look: Look, server: ServerProcess) -> None:

@@ -3,17 +3,19 @@
 // It reads with fetch, not EventSource, since only so are heartbeats seen: a connection on which
 // nothing comes, such as one behind a proxy that buffers, is given up and polled instead.
 
-import { url } from "./api.js";
+import { ask } from "./api.js";
 import { Parser } from "./sse.js";
 
 const SILENCE_MS = 40_000; // heartbeats come every 15 seconds by default
 const POLL_MS = 2_000;
 const POLLS = 15; // then the stream is tried again
 const LONGEST_WAIT_MS = 15_000;
+const LAST = { 404: "gone", 401: "refused", 403: "refused" }; // answers after which nothing comes
 
 /**
  * Follow `path`. `onEvent({event, data, id})` gets each event with its data parsed; `onStatus` one
- * of "connecting", "live", "broken", "polling", "ended", "gone". Returns a function that stops it.
+ * of "connecting", "live", "broken", "polling", "ended", "gone", "refused" (the key does not allow it).
+ * Returns a function that stops it.
  */
 export function follow(path, { onEvent, onStatus, silenceMs = SILENCE_MS }) {
   const state = { lastId: "", failures: 0, retry: 2_000, stopped: false, abort: null, timer: 0 };
@@ -32,7 +34,7 @@ export function follow(path, { onEvent, onStatus, silenceMs = SILENCE_MS }) {
     return event === "end";
   };
 
-  /** Read until the answer ends; whether the story has, null where there is none. */
+  /** Read until the answer ends; whether the story has, or why there will be none. */
   async function read(address, onText) {
     const headers = { accept: "text/event-stream" };
     if (state.lastId) headers["last-event-id"] = state.lastId;
@@ -43,9 +45,9 @@ export function follow(path, { onEvent, onStatus, silenceMs = SILENCE_MS }) {
     });
     let silence = setTimeout(() => state.abort.abort(), silenceMs);
     try {
-      const answer = await fetch(url(address), { headers, signal: state.abort.signal, cache: "no-store" });
+      const answer = await ask(address, { headers, signal: state.abort.signal, cache: "no-store" });
       if (answer.status === 204) return true;
-      if (answer.status === 404) return null;
+      if (answer.status in LAST) return LAST[answer.status];
       if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       for (;;) {
@@ -67,7 +69,8 @@ export function follow(path, { onEvent, onStatus, silenceMs = SILENCE_MS }) {
     for (let turn = 0; turn < POLLS && !state.stopped; turn += 1) {
       onStatus("polling");
       try {
-        if (await read(`${path}${path.includes("?") ? "&" : "?"}follow=false`, () => {})) return true;
+        const ended = await read(`${path}${path.includes("?") ? "&" : "?"}follow=false`, () => {});
+        if (ended) return ended;
       } catch {
         return false; // nothing gets through: the stream is tried again
       }
@@ -82,13 +85,12 @@ export function follow(path, { onEvent, onStatus, silenceMs = SILENCE_MS }) {
       let ended = false;
       try {
         ended = await read(path, () => onStatus("live"));
-        if (ended === null) return onStatus("gone");
       } catch {
         state.failures += 1;
       }
       if (state.stopped) return;
       if (!ended && state.failures > 1) ended = await polled();
-      if (ended) return onStatus("ended");
+      if (ended) return onStatus(ended === true ? "ended" : ended);
       if (state.stopped) return;
       onStatus("broken");
       await pause(Math.min(LONGEST_WAIT_MS, state.retry * Math.max(1, state.failures)));

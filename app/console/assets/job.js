@@ -3,7 +3,9 @@
 import { html, useEffect, useMemo } from "./preact.js";
 import { notice } from "./announce.js";
 import { cancelJob, retryJob, url } from "./api.js";
+import { Api } from "./elsewhere.js";
 import { duration, ms, now, short, sign } from "./format.js";
+import { hasKey } from "./key.js";
 import { useKeys } from "./keys.js";
 import { Attempts, Given, Outcome, Output } from "./panels.js";
 import { open } from "./route.js";
@@ -47,7 +49,7 @@ export function Job({ id }) {
     return html`<p class="empty" role="alert">There is no job ${id}. It may have been forgotten: finished jobs are kept for a while only.
       <a href="." data-view>All jobs</a></p>`;
   }
-  if (!record) return html`<p class="empty">${watched.problem.value?.message || "Loading …"}</p>`;
+  if (!record) return html`<p class="empty" role="status">${watched.problem.value?.message || "Loading …"}</p>`;
   return html`<article class="job">
     <${Head} record=${record} watched=${watched} cancel=${cancel} again=${again} />
     <div class="sides"><${Story} watched=${watched} /><${Waterfall} watched=${watched} /></div>
@@ -67,6 +69,7 @@ const STATUS = {
   broken: "The stream broke. It is being resumed.",
   polling: "The stream does not get through. The story is polled every two seconds.",
   ended: "complete",
+  refused: "The key does not allow this stream.",
 };
 
 function Head({ record, watched, cancel, again }) {
@@ -103,17 +106,21 @@ function Progress({ record, over }) {
     <span>${told.done}${told.total ? ` of ${told.total}` : ""} ${share} ${told.text || ""}</span></div>`;
 }
 
+const ELSEWHERE = new Set(["trace_viewer", "dashboard"]); // other servers'
 const NAMES = { self: "record", stream: "raw stream", narration: "story so far", trace: "spans", trace_viewer: "trace in its viewer", dashboard: "dashboard" };
 
 function Links({ record }) {
   const stream = url(record.links.stream);
-  const command = `curl -N '${stream}'`;
+  const command = `curl -N ${hasKey.value ? '-H "Authorization: Bearer $NARRATOR_KEY" ' : ""}'${stream}'`;
+  const trace = record.links.trace;
   const copy = () => navigator.clipboard.writeText(command).then(() => notice("Copied."), () => notice("The browser does not let this page copy.", { bad: true }));
   return html`<section class="panel"><h2>Elsewhere</h2>
     <p class="links">${Object.entries(record.links).filter(([name]) => name !== "page").map(([name, href]) =>
-      html`<a key=${name} href=${href} target="_blank" rel="noopener">${NAMES[name] || name}</a>`)}
-      <a href=${`${record.links.trace}?format=jaeger`} download=${`${short(record.id)}.jaeger.json`}>file for Jaeger</a>
-      <a href=${`${record.links.trace}?format=otlp`} download=${`${short(record.id)}.otlp.json`}>file in OTLP</a></p>
+      ELSEWHERE.has(name)
+        ? html`<a key=${name} href=${href} target="_blank" rel="noopener">${NAMES[name]}</a>`
+        : html`<${Api} key=${name} href=${href} target="_blank" stream=${name === "stream"}>${NAMES[name] || name}</${Api}>`)}
+      <${Api} href=${`${trace}?format=jaeger`} download=${`${short(record.id)}.jaeger.json`}>file for Jaeger</${Api}>
+      <${Api} href=${`${trace}?format=otlp`} download=${`${short(record.id)}.otlp.json`}>file in OTLP</${Api}></p>
     <p class="command"><code tabindex="0">${command}</code> <button type="button" onClick=${copy}>Copy</button></p>
     ${record.trace_id && html`<p class="minor">trace <code>${record.trace_id}</code></p>`}
   </section>`;

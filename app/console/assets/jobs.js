@@ -59,6 +59,7 @@ const STATUS = {
   connecting: "connecting …",
   live: "live",
   broken: "The stream broke; it is being resumed. The list is polled meanwhile.",
+  refused: "",
 };
 
 function Table({ filter }) {
@@ -92,7 +93,7 @@ function Table({ filter }) {
   return html`
     <div class="above">
       <p>${list.busy.value ? "Loading …" : `${count(list.total.value)} jobs`}
-        ${" "}<span class=${`live ${status}`}>${STATUS[status] || status}</span></p>
+        ${" "}<span class=${`live ${status}`}>${STATUS[status] ?? status}</span></p>
       ${list.problem.value && html`<p class="problem" role="alert">${list.problem.value}</p>`}
       ${chosen.value.size > 0 && html`<${Bulk} chosen=${chosen} rows=${rows} refresh=${list.refresh} />`}
     </div>

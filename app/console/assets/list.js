@@ -61,6 +61,7 @@ export function jobList(filter) {
     } catch (error) {
       problem.value = error.message;
       busy.value = false;
+      if (error.status === 403) clearInterval(progress); // the key does not allow it
     }
   }
 
@@ -104,7 +105,6 @@ export function jobList(filter) {
     later();
   };
 
-  refresh();
   const stop = follow("v1/stream?tail=0", { onEvent: changed, onStatus: (each) => {
     if (each === "live" && status.value === "broken") later(0);
     status.value = each;
@@ -113,6 +113,7 @@ export function jobList(filter) {
     const live = rows.value.slice(0, PAGE).some((each) => each.state === "running");
     if (live || status.value !== "live") later(0);
   }, PROGRESS_MS);
+  refresh();
 
   return {
     rows, total, status, problem, busy, more, refresh,

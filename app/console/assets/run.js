@@ -5,6 +5,7 @@ import { notice, settle } from "./announce.js";
 import { call, get, retryJob } from "./api.js";
 import { Field, plain, read, written } from "./fields.js";
 import { PRIORITIES } from "./format.js";
+import { entered } from "./key.js";
 import { useKeys } from "./keys.js";
 import { open } from "./route.js";
 
@@ -19,8 +20,9 @@ export function Run({ query }) {
       if (again) before.value = await get(`v1/jobs/${again}`);
       operations.value = found;
     };
-    load().catch((error) => { problem.value = error.message; });
-  }, []);
+    problem.value = "";
+    if (!operations.value) load().catch((error) => { problem.value = error.message; });
+  }, [entered.value]);
   if (problem.value) return html`<p class="empty problem" role="alert">${problem.value}</p>`;
   if (!operations.value) return html`<p class="empty">Loading …</p>`;
   const name = before.value?.operation || query.get("operation") || operations.value[0]?.name;

@@ -120,6 +120,7 @@ export function watchJob(id) {
 
   readRecord().then(() => {
     if (problem.value?.status === 404) status.value = "gone";
+    else if (problem.value?.status === 401 || problem.value?.status === 403) status.value = "refused";
     else if (record.value && isDeferred(record.value)) status.value = "deferred";
     else begin();
     readTrace();
