@@ -1,5 +1,6 @@
 """narration/STREAM.md as a test: its commands are run, and every name in it exists."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -7,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 
 from app.http.durable import LONG_POLL_S, MOST_LONG_POLL_S
+from app.http.stream import StreamToken
 from app.service import Narrator
 from app.settings import ENVIRONMENT_PREFIX, Settings
 from narration.durable import SEGMENT_BYTES, SEGMENT_EVENTS
@@ -23,7 +26,8 @@ from narration.events import (
 )
 from narration.view import Draining, Gap
 from telemetry.names import GapReason, StreamEvent
-from tests.clients.page import PAGE, blocks
+from tests.clients.keyed import keyed
+from tests.clients.page import PAGE, block, blocks
 from tests.clients.server import WAIT_S, serving
 
 TEXT: Final = PAGE.read_text(encoding="utf-8")
@@ -158,6 +162,30 @@ def test_the_bounds_that_it_names_are_the_true_ones() -> None:
     assert f"204 after {LONG_POLL_S:g} seconds" in TEXT
     assert f"`timeout=SECONDS`, up to {MOST_LONG_POLL_S:g}" in TEXT
     assert f"after {Settings().heartbeat_s:g} seconds of silence" in TEXT
+
+
+def test_a_token_is_made_by_the_command_and_opens_the_stream_it_names(tmp_path: Path) -> None:
+    with keyed(tmp_path) as closed:
+        job = closed.server.submit("talk")
+        done = subprocess.run(
+            ["bash", "-c", block("sh")],
+            env={"JOB": f"{closed.server.url}/v1/jobs/{job['id']}", "KEY": closed.keys["reader"]},
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=True,
+        )
+        told = json.loads(done.stdout)
+        story = httpx.get(closed.server.url + told["stream"], timeout=WAIT_S)  # without a key
+
+    assert set(told) == set(json.loads(block("json"))) == set(StreamToken.model_fields)
+    assert told["stream"] == f"/v1/jobs/{job['id']}/stream?token={told['token']}"
+    assert (story.status_code, "[DONE]" in story.text) == (200, True)
+
+
+def test_a_token_lasts_as_long_as_it_says() -> None:
+    assert Settings().stream_token_s == 60
+    assert "for a minute (`NARRATOR_STREAM_TOKEN_S`)" in TEXT
 
 
 def test_every_variable_exists() -> None:
