@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -281,6 +282,37 @@ def test_the_commands_say_what_the_readme_shows(folder: Path) -> None:
     assert (wrong.returncode, wrong.stderr) == (2, refused.partition("\n")[2] + "\n")
     assert table.stdout.splitlines()[0].split() == listed.splitlines()[1].split()
     assert (command.returncode, command.stdout) == (3, "out\n")
+
+
+def test_a_key_opens_a_closed_server_as_the_readme_shows(folder: Path) -> None:
+    create, serve = steps(block("console", "narrator keys create"))
+    listing, run, revoke = steps(block("console", "narrator keys list"))
+    assert serve.command == "narrator serve --host 0.0.0.0 --keys keys.toml jobs.py"
+
+    def narrator(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "app.cli.main", *shlex.split(command.partition("narrator ")[2])],
+            cwd=folder,
+            env={**environment(), **variables},
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+
+    key = narrator(create.command).stdout.strip()
+    listed = narrator(listing.command)
+    shown_id = listing.output[1].split()[0]
+    key_id = key.split("_")[1]
+    assert listed.stdout.replace(key_id, shown_id).splitlines() == listing.output
+    with serving(["jobs.py"], cwd=folder, keys=folder / "keys.toml") as server:
+        refused = narrator(run.command, NARRATOR_SERVER=server.url)
+        ran = narrator(run.command, NARRATOR_SERVER=server.url, NARRATOR_KEY=key)
+        revoked = narrator(revoke.command.replace(shown_id, key_id))
+
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert (ran.returncode, "Loading forest" in ran.stdout) == (0, True)
+    assert revoked.stdout == f"{key_id}  revoked\n"
 
 
 def test_the_first_operation_has_a_schema_another_voice_and_a_refusal_that_names_the_field(

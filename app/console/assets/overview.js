@@ -1,13 +1,18 @@
 // The server in numbers: slots in use, and depth and oldest age of each priority as small charts.
 
-import { html, signal, useEffect } from "./preact.js";
+import { effect, html, signal, useEffect } from "./preact.js";
 import { get } from "./api.js";
 import { count, duration, PRIORITIES } from "./format.js";
+import { hasKey } from "./key.js";
 
 const EVERY_MS = 2_000;
 const KEPT = 90; // three minutes
 
 const history = signal([]);
+
+effect(() => {
+  if (!hasKey.value) history.value = []; // the next key may be another tenant's
+});
 
 async function look() {
   if (document.hidden) return;
