@@ -62,6 +62,7 @@ def test_a_closed_server_is_opened_by_a_key_and_the_page_is_live(look: Look, clo
 
     enter(page, closed.keys["reader"])
 
+    expect(page.locator("main")).to_be_focused()
     expect(page.locator(".live.live", has_text="live")).to_be_visible()
     job = closed.server.submit("quick", tags={"seen": "live"})
     row = page.locator("table.jobs tr", has=page.get_by_text(job["id"][:8]))

@@ -1,7 +1,7 @@
 // What is shown instead of a view where the server is closed: a form for the key; and its end.
 
 import { html, useEffect, useRef, useSignal } from "./preact.js";
-import { settle } from "./announce.js";
+import { announce, settle } from "./announce.js";
 import { opens } from "./api.js";
 import { enter, forget, hasKey, locked } from "./key.js";
 
@@ -15,6 +15,7 @@ export function Lock() {
   useEffect(() => {
     document.title = "Key · Narrator";
     field.current.focus();
+    return () => document.getElementById("main").focus(); // the field is gone
   }, []);
   const submit = async (event) => {
     event.preventDefault();
@@ -28,6 +29,7 @@ export function Lock() {
       try {
         if (await opens(key)) {
           settle();
+          announce("The server takes the key.");
           return enter(key);
         }
         wrong.value = "The server does not take this key. It may be misspelt, revoked, or have ended.";
