@@ -100,7 +100,7 @@ def entries_of(text: str) -> tuple[KeyEntry, ...]:
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits; too deep
         raise KeysFileError(f"it is not TOML: {error}") from None
     given = table.pop("key", [])
     if table:

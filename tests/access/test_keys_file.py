@@ -80,6 +80,8 @@ def test_a_key_ends_at_its_time_and_one_without_never_does() -> None:
     ("text", "wrong"),
     [
         ("[[key", "not TOML"),
+        ("a = " + "9" * 5_000, "not TOML"),
+        ("a = " + "[" * 5_000, "not TOML"),
         ("x = 1", "'x'; all that it may have"),
         ("key = 1", "list of tables"),
         ("key = [1]", "list of tables"),

@@ -10,6 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.context import Context
 
+from app.access.key_text import hash_of, id_of
+from app.access.keys_file import KeysFileError, entries_of, text_of
 from app.cli.params import WordError, params_from
 from app.client import answers, records
 from app.client.errors import Refused, Unreadable
@@ -378,6 +380,45 @@ def test_what_a_scrape_accepts(fuzz: Fuzz) -> None:
 
         assert content
         assert kind
+
+    fuzz(attack)
+
+
+# --- keys ------------------------------------------------------------------------------------
+
+
+def test_a_keys_file(fuzz: Fuzz) -> None:
+    lines = (
+        "[[key]]\n",
+        'id = "k7f3q2m4x5ab"\n',
+        'tenant = "acme"\n',
+        'scopes = ["read"]\n',
+        f'hash = "{"0" * 64}"\n',
+        "expires_at = 2027-02-22T18:00:00Z\n",
+        "expires_at = 9999-12-31T23:59:59-23:59\n",
+        'note = "n"\n',
+    )
+    whole = st.permutations(lines[1:6]).map(lambda each: lines[0] + "".join(each))
+
+    @given(st.lists(whole | near("=[]\"'.,\n\\ \x7fu", *lines), max_size=3).map("".join))
+    def attack(text: str) -> None:
+        try:
+            entries = entries_of(text)
+        except KeysFileError as error:
+            assert str(error)
+        else:
+            assert entries_of(text_of(entries)) == entries
+
+    fuzz(attack)
+
+
+def test_what_is_sent_as_a_key(fuzz: Fuzz) -> None:
+    @given(near("abcdefghij0123456789_-", "nk_", "k7f3q2m4x5ab", "_", "A" * 43, max_size=80))
+    def attack(text: str) -> None:
+        key_id = id_of(text)
+
+        assert key_id is None or text.startswith(f"nk_{key_id}_")
+        assert len(hash_of(text)) == 64
 
     fuzz(attack)
 
