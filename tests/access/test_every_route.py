@@ -39,9 +39,9 @@ async def answer(
 ) -> httpx.Response:
     """What the call on that job is answered."""
     method, template = call
-    body = {"json": {"operation": "add"}} if call == ("POST", "/v1/jobs") else {}
+    body = {"operation": "add"} if call == ("POST", "/v1/jobs") else None
     return await server.http.request(
-        method, url(path_of(template, job_id)), headers=headers, **body
+        method, url(path_of(template, job_id)), headers=headers, json=body
     )
 
 
@@ -69,7 +69,9 @@ def test_the_document_says_what_opens_each_call_and_the_table_knows_all_of_them(
         for path, calls in document["paths"].items():
             for method, call in calls.items():
                 scope = NEEDS[method.upper(), path]
-                token = [{"token": []}] if path.endswith("/stream") else []
+                token: list[dict[str, list[str]]] = (
+                    [{"token": []}] if path.endswith("/stream") else []
+                )
                 assert call["security"] == ([{"key": [scope]}, *token] if scope else [])
                 assert ("401" in call["responses"]) == (scope is not None)
 
