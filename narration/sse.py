@@ -157,8 +157,9 @@ class NarrationResponse(EventSourceResponse):
         by_hand = self._streams.watch_exit or not self._attachment.reader.shared
         connection = None if by_hand else offered(scope)
         try:
+            if scope.get("method") not in {None, "HEAD"}:  # whose stream is none
+                self._attachment.attach()  # before anything is awaited: who counts has counted
             if connection is not None:
-                self._attachment.attach()
                 headers = self.raw_headers
                 await send({"type": _START, "status": self.status_code, "headers": headers})
                 if self._attachment.hand_over(connection, scope):
@@ -173,10 +174,6 @@ class NarrationResponse(EventSourceResponse):
             raise
         else:
             self._attachment.detach()
-
-    async def _stream_response(self, send: Send) -> None:
-        self._attachment.attach()
-        await super()._stream_response(send)
 
     async def _listen_for_exit_signal_with_grace(self) -> None:
         if self._streams.watch_exit:

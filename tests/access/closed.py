@@ -131,7 +131,7 @@ async def closed(folder: Path, **settings: Any) -> AsyncIterator[Closed]:
     spans = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans))
-    settings = {"drain_s": 0, "cancel_grace_s": 1, "keys": keys, **settings}
+    settings = {"drain_s": 0, "cancel_grace_s": 1, "blocked_loop_s": 60, "keys": keys, **settings}
     narrator = Narrator(
         OPERATIONS, settings=Settings(**settings), tracer_provider=provider, bound="127.0.0.1"
     )

@@ -35,7 +35,11 @@ def test_a_key_of_the_file_is_admitted_for_its_tenant_and_scopes(path: Path) -> 
     caller = KeyRing(path, wall_ns=wall_ns).admitted(key)
 
     assert caller is not None
-    assert (caller.tenant, caller.scopes, caller.key_id) == ("acme", {Scope.READ}, key[3:15])
+    assert (caller.tenant, caller.scopes, caller.key_id) == (
+        "acme",
+        frozenset({Scope.READ}),
+        key[3:15],
+    )
     assert caller.may(Scope.READ)
     assert not caller.may(Scope.SUBMIT)
 
