@@ -124,6 +124,47 @@ def test_a_second_sigterm_ends_at_once(start: Start) -> None:
     assert process.wait(timeout=WAIT_S) == 128 + signal.SIGTERM
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_other_machines_are_served_only_with_keys_or_if_that_is_said(
+    start: Start, host: str
+) -> None:
+    process = start("some_jobs.py", "--port", "0", "--host", host)
+    _, told = process.communicate(timeout=WAIT_S)
+
+    if "cannot listen" in told:
+        pytest.skip(f"this machine has no {host}")
+    assert process.returncode == 2
+    assert "--keys FILE" in told
+    assert "--allow-anonymous" in told
+    assert "NARRATOR_ALLOW_ANONYMOUS" in told
+
+
+def test_other_machines_are_served_with_keys_and_if_that_is_said(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "keys.toml").touch(mode=0o600)
+    for more in (["--keys", "keys.toml"], ["--allow-anonymous"]):
+        process = start("some_jobs.py", "--port", "0", "--host", "0.0.0.0", *more)
+        assert process.stdout is not None
+        assert "listening on http://0.0.0.0:" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_S) == 0
+
+
+@pytest.mark.parametrize("content", [None, "[[key", "x = 1"])
+def test_a_keys_file_that_is_none_keeps_the_server_from_starting(
+    start: Start, tmp_path: Path, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "keys.toml").write_text(content)
+    process = start("some_jobs.py", "--port", "0", "--keys", "keys.toml")
+    _, told = process.communicate(timeout=WAIT_S)
+
+    assert process.returncode == 2
+    assert "keys.toml" in told
+    assert "Traceback" not in told
+
+
 def test_two_targets_are_served_together(start: Start, tmp_path: Path) -> None:
     (tmp_path / "other_jobs.py").write_text(
         "from app import operation\n\n\n@operation\ndef other() -> None:\n    pass\n"

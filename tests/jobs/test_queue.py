@@ -16,6 +16,8 @@ LIMITS = {
 }
 OPERATIONS = [*LIMITS, "unknown"]
 KEYS = [None, "a", "b", "c"]
+TENANTS = ["acme", "evil", "third"]
+PER_TENANT = 3
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Waiting:
     operation: str
     key: str | None
     queued_mono: float
+    tenant: str
 
 
 class NaiveQueue:
@@ -35,7 +38,7 @@ class NaiveQueue:
 
     def __init__(self) -> None:
         self.waiting: list[Waiting] = []
-        self.running: list[tuple[str, str | None]] = []
+        self.running: list[tuple[str, str | None, str]] = []
 
     def ranked(self) -> list[Waiting]:
         """All that wait, best first."""
@@ -44,16 +47,21 @@ class NaiveQueue:
     def may_run(self, job: Waiting) -> bool:
         """Whether no limit holds it back."""
         limits = LIMITS.get(job.operation, Concurrency())
-        of_operation = sum(1 for name, _ in self.running if name == job.operation)
-        of_key = sum(1 for _, key in self.running if key is not None and key == job.key)
-        return (limits.limit is None or of_operation < limits.limit) and of_key < limits.per_key
+        of_operation = sum(1 for name, _, _ in self.running if name == job.operation)
+        own = [key for _, key, tenant in self.running if tenant == job.tenant]
+        of_key = sum(1 for key in own if key is not None and key == job.key)
+        return (
+            (limits.limit is None or of_operation < limits.limit)
+            and of_key < limits.per_key
+            and len(own) < PER_TENANT
+        )
 
     def pop(self) -> str | None:
         """The first in rank that may run."""
         for job in self.ranked():
             if self.may_run(job):
                 self.waiting.remove(job)
-                self.running.append((job.operation, job.key))
+                self.running.append((job.operation, job.key, job.tenant))
                 return job.job_id
         return None
 
@@ -63,7 +71,7 @@ class QueueAgainstModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = JobQueue(LIMITS)
+        self.queue = JobQueue(LIMITS, per_tenant=PER_TENANT)
         self.model = NaiveQueue()
         self.now = 0.0
         self.pushed = 0
@@ -72,21 +80,26 @@ class QueueAgainstModel(RuleBasedStateMachine):
         priority=st.sampled_from(Priority),
         operation=st.sampled_from(OPERATIONS),
         key=st.sampled_from(KEYS),
+        tenant=st.sampled_from(TENANTS),
         later_s=st.sampled_from([0.0, 0.0, 1.0, 61.0, 4000.0]),
     )
-    def push(self, priority: Priority, operation: str, key: str | None, later_s: float) -> None:
+    def push(
+        self, priority: Priority, operation: str, key: str | None, tenant: str, later_s: float
+    ) -> None:
         """A job comes, perhaps later than the one before."""
         self.now += later_s
         self.pushed += 1
         job_id = f"j{self.pushed}"
         rank = (self.now - BOOST_S[priority], self.pushed)
-        self.model.waiting.append(Waiting(job_id, rank, priority, operation, key, self.now))
+        job = Waiting(job_id, rank, priority, operation, key, self.now, tenant)
+        self.model.waiting.append(job)
         self.queue.push(
             job_id,
             priority=priority,
             operation=operation,
             concurrency_key=key,
             now_mono=self.now,
+            tenant=tenant,
         )
 
     @rule()
@@ -105,9 +118,9 @@ class QueueAgainstModel(RuleBasedStateMachine):
     @rule(data=st.data())
     def release(self, data: Any) -> None:
         """Some running job ends."""
-        operation, key = data.draw(st.sampled_from(self.model.running))
-        self.model.running.remove((operation, key))
-        self.queue.release(operation, key)
+        operation, key, tenant = data.draw(st.sampled_from(self.model.running))
+        self.model.running.remove((operation, key, tenant))
+        self.queue.release(operation, key, tenant=tenant)
 
     @precondition(lambda self: self.model.waiting)
     @rule(data=st.data())
@@ -122,13 +135,18 @@ class QueueAgainstModel(RuleBasedStateMachine):
         """Depth, positions and ages are the model's."""
         ranked = self.model.ranked()
         assert len(self.queue) == len(ranked)
-        assert [self.queue.position(job.job_id) for job in ranked] == list(range(len(ranked)))
+        for tenant in TENANTS:
+            own = [job for job in ranked if job.tenant == tenant]
+            assert [self.queue.position(job.job_id) for job in own] == list(range(len(own)))
+            assert sum(self.queue.depth(tenant).values()) == len(own)
+            oldest = min(self.queue.oldest(tenant).values(), default=None)
+            assert oldest == min((job.queued_mono for job in own), default=None)
         for priority in Priority:
             mine = [job.queued_mono for job in ranked if job.priority is priority]
             assert self.queue.depth()[priority] == len(mine)
             assert self.queue.oldest().get(priority) == (min(mine) if mine else None)
         for operation in OPERATIONS:
-            count = sum(1 for name, _ in self.model.running if name == operation)
+            count = sum(1 for name, _, _ in self.model.running if name == operation)
             assert self.queue.running(operation) == count
 
 
