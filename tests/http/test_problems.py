@@ -69,6 +69,7 @@ EVERY_ERROR = [
     (errors.TenantRate(2, retry_after_s=0.5), 429),
     (errors.TenantQueueFull(10, retry_after_s=1), 429),
     (errors.TenantStreams(10, retry_after_s=5), 429),
+    (errors.StoreUnavailable("disk full", retry_after_s=1), 503),
     (errors.Draining(retry_after_s=30), 503),
     (errors.NarratorError("any"), 422),
 ]
