@@ -82,4 +82,4 @@ class Keeping:
         size = ENTRY_BYTES + kept.log.size + kept.spans.size + len(job.params_json)
         size += len(job.result or b"") + len(job.checkpoint or b"")
         now = self._core.clock.monotonic() if finished_mono is None else finished_mono
-        self.retention.add(job.id, size=size, now_mono=now)
+        self.retention.add(job.id, size=size, now_mono=now, tenant=job.tenant)

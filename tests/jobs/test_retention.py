@@ -97,3 +97,27 @@ def test_what_is_left_is_within_every_limit_and_no_more_goes_than_must(
     if gone:
         last = len(gone) - 1
         assert now - last >= 15 or len(sizes) - last > max_jobs or sum(sizes[last:]) > max_bytes
+
+
+def test_what_is_too_much_is_taken_from_the_tenant_that_holds_the_most() -> None:
+    retention = Retention(age_s=100, max_jobs=4, max_bytes=1000)
+    for number in range(2):
+        retention.add(f"acme-{number}", size=10, now_mono=0, tenant="acme")
+    for number in range(6):
+        retention.add(f"evil-{number}", size=10, now_mono=1, tenant="evil")
+
+    assert retention.surplus(2) == [f"evil-{number}" for number in range(4)]
+
+
+def test_what_is_too_big_is_taken_from_the_tenant_whose_jobs_are_the_biggest() -> None:
+    retention = Retention(age_s=100, max_jobs=100, max_bytes=100)
+    for number in range(5):
+        retention.add(f"acme-{number}", size=10, now_mono=0, tenant="acme")
+    for number in range(3):
+        retention.add(f"evil-{number}", size=40, now_mono=1, tenant="evil")
+
+    assert retention.surplus(2) == ["evil-0", "evil-1"]
+    assert retention.surplus(100) == [
+        *(f"acme-{number}" for number in range(5)),
+        "evil-0",
+    ]
