@@ -38,6 +38,12 @@ NO_LIMITS: Final = {
     "retry_later_limit",
     "store",
     "store_sync",
+    "keys",
+    "allow_anonymous",
+    "stream_token_s",
+    "cors_origins",
+    "metrics_access",
+    "docs_access",
 }
 """Settings that bound nothing that grows; what they do is said where they are described."""
 
