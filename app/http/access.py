@@ -24,12 +24,12 @@ from app.jobs.model import DEFAULT_TENANT
 ANONYMOUS: Final = Caller(tenant=DEFAULT_TENANT, scopes=frozenset(Allowed))
 """Who calls where nobody is asked."""
 
-TOKEN: Final = "token"  # noqa: S105  # nosec B105 — the name of the parameter
+TOKEN: Final = "token"  # noqa: S105 — the name of the parameter
 FEED: Final = "feed"
 """The stream of all of a tenant's jobs, as tokens name it."""
 
 _CALLER: Final = "narrator.caller"
-_TOKEN: Final = "narrator.token"  # noqa: S105  # nosec B105 — the name of a key in the ASGI scope
+_TOKEN: Final = "narrator.token"  # noqa: S105 — the name of a key in the ASGI scope
 _STREAMS: Final = "/stream"
 """How the paths of all streams end."""
 

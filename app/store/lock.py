@@ -7,13 +7,20 @@ goes, since removing it would race with the next holder. It knows no database.
 
 import fcntl
 import os
+import time
 import weakref
 from pathlib import Path
+from typing import Final
 
 from app.store.errors import StoreInUse, StoreUnusable
 
 SUFFIX = ".lock"
 _PID_BYTES = 32
+
+PATIENCE_S: Final = 0.5
+"""Seconds for which a lock is tried: a child that was just forked holds it until it lets go."""
+
+_PAUSE_S: Final = 0.02
 
 
 class StoreLock:
@@ -34,7 +41,7 @@ class StoreLock:
         except OSError as error:
             raise StoreUnusable.because(path, error) from None
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._descriptor)
         except BlockingIOError:
             holder = os.pread(self._descriptor, _PID_BYTES, 0)
             self.release()
@@ -55,3 +62,23 @@ class StoreLock:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock the file.
+
+    Raises:
+        BlockingIOError: another has it, and keeps it.
+        OSError: it cannot be locked.
+
+    """
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
