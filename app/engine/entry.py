@@ -76,6 +76,8 @@ class RunningAttempt:
 
     started_mono: float
     sink: Closed
+    launched: bool = False
+    """Whether its start is on record, so that the handler may run."""
     running: Running | None = None
     stop_cause: StopCause | None = None
     stop_requested_mono: float | None = None

@@ -105,10 +105,8 @@ class Execution:
         """Have the handler run, unless it was asked to stop meanwhile."""
         core, job = self._core, entry.job
         if entry.current is not attempt:
-            return  # given up before it began
-        if attempt.stop_cause is not None:
-            self._close(entry, attempt, UNHEARD)
             return
+        attempt.launched = True
         context = JobContext(
             id=job.id,
             attempt=job.attempt,
@@ -156,12 +154,21 @@ class Execution:
         self._core.observer.attempt_timed_out(entry, kind)
 
     def stop(self, entry: Entry, cause: StopCause) -> None:
-        """Ask the running attempt to stop; a later cause outranks one that came before it."""
+        """Ask the running attempt to stop.
+
+        A later cause outranks one that came before it, except for a shutdown: what was being
+        stopped anyway has its own end.
+        """
         attempt = entry.current
         if attempt is None:
             return
         asked_before = attempt.stop_cause is not None
+        if asked_before and cause is StopCause.SHUTDOWN:
+            return
         attempt.stop_cause = cause
+        if not attempt.launched:  # its start is not on record yet: there is nothing to stop
+            self._close(entry, attempt, UNHEARD)
+            return
         attempt.stop_requested_mono = self._core.clock.monotonic()
         if asked_before:
             return

@@ -6,6 +6,7 @@ know how a job came to its end.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from app.engine.compaction import Compaction
@@ -38,7 +39,8 @@ class Keeping:
         job_id = entry.job.id
         self._core.kept[job_id] = self._core.entries.pop(job_id).kept()
         self._weigh(job_id)
-        self.compaction.add(job_id)
+        # Not before its end may be read: a log that goes on is not packed.
+        self._core.journal.then(partial(self.compaction.add, job_id))
         self.sweep()
 
     def restore(self, job: Job, kept: Kept) -> None:
@@ -49,6 +51,11 @@ class Keeping:
         self._weigh(job.id, core.clock.monotonic() - since_s)
         for _ in self._pack(job.id):  # at once: there may be many, and nobody waits for the loop
             pass
+
+    def restored(self) -> None:
+        """All of them are there; those that are too many, or too old by now, go."""
+        self.retention.sort()  # a store gives jobs in the order of their making
+        self.sweep()
 
     def forget(self, job_id: str) -> None:
         """Forget a finished job; its readers are told.

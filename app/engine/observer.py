@@ -23,6 +23,8 @@ from app.handlers.operation import Operation
 from app.jobs.model import AttemptRecord, Job
 from app.store.protocol import Provenance
 from narration import formatting
+from narration.hub import OpenStory
+from narration.log import NarrationLog
 from narration.scope import Disclosure, Scope
 from narration.story import NARRATOR, Story
 from telemetry import names
@@ -141,7 +143,8 @@ class Observer:
         span, entry.observation.attempt_span = entry.observation.attempt_span, None
         if span is not None:
             if span.is_recording():
-                end_attempt(span, record, outcome, error, self._clock.wall_ns())
+                ended_ns = record.finished_ns or self._clock.wall_ns()
+                end_attempt(span, record, outcome, error, ended_ns)
             at = span.get_span_context()
             self._metrics.ran(job.operation, outcome, ran_s, at.trace_id, at.span_id, job.id)
         self._metrics.attempted(job.operation, outcome)
@@ -204,6 +207,13 @@ class Observer:
         self._tell_state(entry, now)
         entry.story.put(moments.end_event, job, now)
 
+    def end_recovered(self, job: Job, told: OpenStory, *, state_told: bool) -> None:
+        """A job of an earlier process had finished, and its end had not been told."""
+        at_ns = job.finished_ns or self._clock.wall_ns()
+        if not state_told:
+            told.story.put(_keep_state, told.log, job, rfc3339(at_ns))
+        told.story.put(moments.end_event, job, at_ns)
+
     def disclosure(self, operation: Operation) -> Disclosure:
         """What clients may see of the operation's jobs: made once for all of them."""
         found = self._disclosures.get(operation.name)
@@ -252,11 +262,10 @@ class Observer:
 
     def _tell_state(self, entry: Entry, now: int) -> None:
         at = rfc3339(now)
-        entry.story.put(_keep_state, entry, at)
+        entry.story.put(_keep_state, entry.log, entry.job, at)
         entry.announce(entry.job, at)
 
 
-def _keep_state(entry: Entry, at: str) -> None:
+def _keep_state(log: NarrationLog, job: Job, at: str) -> None:
     """Store the state in the story: as bytes already, which gives the story nothing to encode."""
-    log = entry.log
-    log.keep(states.STATE, states.PASSES, states.in_story(entry.job, log.number, at))
+    log.keep(states.STATE, states.PASSES, states.in_story(job, log.number, at))

@@ -28,7 +28,7 @@ from narration.held_log import HeldLog
 from narration.hub import Narration, OpenStory
 from narration.log import Entry as LogEntry
 from telemetry.clock import wall_ns_of
-from telemetry.names import State
+from telemetry.names import State, StreamEvent
 
 _logger = logging.getLogger(__name__)
 
@@ -48,8 +48,11 @@ class Restored:
     """Unfinished ones whose operation is not served here, by operation."""
 
 
-class _At(msgspec.Struct):
+class _Last(msgspec.Struct):
+    """What matters of the last event that was kept of a story."""
+
     at: str
+    state: str | None = None
 
 
 class Recovery:
@@ -110,7 +113,7 @@ class Recovery:
             self._waiting.resume(entry)
         for entry, last_ns in cut:  # when all others are where they were
             self._execution.cut(entry, at_ns=last_ns)
-        self._keeping.sweep()
+        self._keeping.restored()
         self._execution.wake()
         return restored
 
@@ -123,7 +126,11 @@ class Recovery:
 
     def _keep(self, store: Store, stored: StoredJob) -> None:
         job = stored.job
-        told, _ = self._reopen(store, stored)
+        told, entries = self._reopen(store, stored)
+        last = _decoder.decode(entries[-1].data) if entries else _Last(at="")
+        if not entries or entries[-1].name != StreamEvent.END:
+            told_of = last.state == job.state
+            self._core.observer.end_recovered(job, told, state_told=told_of)
         operation = self._operations.get(job.operation) or self._stand_in(job.operation)
         identity = SpanContext(
             int(job.trace_id or "0", 16),
@@ -180,4 +187,4 @@ def _heard(entries: list[LogEntry], job: Job) -> int:
     return wall_ns_of(_decoder.decode(entries[-1].data).at)
 
 
-_decoder: Final = msgspec.json.Decoder(_At)
+_decoder: Final = msgspec.json.Decoder(_Last)

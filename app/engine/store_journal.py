@@ -8,6 +8,7 @@ It does not know what is in a store.
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -196,17 +197,16 @@ class StoreJournal:
 
     async def settled(self, *job_ids: str) -> None:
         """As `Journal.settled`."""
-        flying = self._flight.gathered if self._flight else None
-        for job_id in job_ids:
-            if self._gathered.touches(job_id) or (flying and flying.touches(job_id)):
-                break
+        if any(map(self._gathered.touches, job_ids)):
+            waited_for = self._gathered
+        elif self._flight and any(map(self._flight.gathered.touches, job_ids)):
+            waited_for = self._flight.gathered
         else:
             return
         if self.failing is not None:
             raise self._unavailable()
         waiter: asyncio.Future[None] = self._loop.create_future()
-        self._gathered.waiters.append(waiter)
-        self._arm()
+        waited_for.waiters.append(waiter)
         await waiter
 
     async def close(self) -> None:
@@ -219,12 +219,13 @@ class StoreJournal:
                     waiter: asyncio.Future[None] = self._loop.create_future()
                     self._gathered.waiters.append(waiter)
                     self._arm()
-                    await waiter
-        except (TimeoutError, StoreUnavailable):
+                    with contextlib.suppress(StoreUnavailable):  # it is tried again
+                        await waiter
+        except TimeoutError:
             _logger.error(  # noqa: TRY400 - the cause is named; where it was raised says nothing
                 "the store could not be written before the end, and %d jobs are there as they "
                 "were before: %s",
-                len(self._gathered.jobs),
+                len(self._unwritten()),
                 self.failing or "it takes too long",
             )
         self._closed = True
@@ -233,6 +234,11 @@ class StoreJournal:
         if self._thread is not None:
             self._batches.put(None)
             await self._loop.run_in_executor(None, self._thread.join, CLOSE_S)
+
+    def _unwritten(self) -> set[str]:
+        """The jobs of which the store does not know the last."""
+        flying = self._flight.gathered.jobs.keys() if self._flight else set[str]()
+        return {*self._gathered.jobs, *flying}
 
     # --- handing over -------------------------------------------------------------------------
 
@@ -245,7 +251,7 @@ class StoreJournal:
         self._armed = False
         self._retry = None
         gathered, self._gathered = self._gathered, _Gathered()
-        if gathered.is_empty():
+        if gathered.is_empty() and self.failing is None:
             return
         batch = gathered.batch()
         self._flight = _Flight(gathered, batch, self._clock.monotonic())

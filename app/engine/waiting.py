@@ -77,8 +77,10 @@ class Waiting:
             until = job.created_mono + job.policy.attach_timeout_s
             self._arm(entry, "attach", max(0.0, until - now), self._expire, TimeoutKind.ATTACH)
         elif job.state is State.RETRYING:
-            due_s = ((job.next_retry_ns or 0) - core.clock.wall_ns()) / 1e9
-            self.for_retry(entry, max(0.0, due_s))
+            due_ns, since_ns = job.next_retry_ns or 0, job.attempts[-1].finished_ns or 0
+            # A wall clock that was put back makes no delay longer than it was.
+            left_ns = min(due_ns - core.clock.wall_ns(), due_ns - since_ns)
+            self.for_retry(entry, max(0.0, left_ns / 1e9))
         elif job.state is State.QUEUED:
             self._line_up(entry, job.queued_mono)
         slim(entry.observation.span)

@@ -61,6 +61,11 @@ class Retention:
         self._of.setdefault(tenant, OrderedDict())[job_id] = None
         self._count(tenant, size)
 
+    def sort(self) -> None:
+        """Put those that were added in another order into that in which they finished."""
+        ordered = sorted(self._kept.items(), key=lambda item: item[1].finished_mono)
+        self._kept = OrderedDict(ordered)
+
     def remove(self, job_id: str) -> None:
         """The job has been forgotten; one that is not kept is no error."""
         kept = self._kept.pop(job_id, None)

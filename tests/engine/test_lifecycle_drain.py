@@ -1,6 +1,6 @@
 """Shutting down: nothing new, waiting jobs cancelled, running ones given their time.
 
-What is handed back instead, with a store, is in `test_lifecycle_restart`.
+What is handed back instead, with a store, is in `test_restart_drain`.
 """
 
 import asyncio
