@@ -31,8 +31,8 @@ with Client() as client:  # NARRATOR_SERVER, else http://127.0.0.1:8000; or Clie
   `raw`.
 - **`result`** waits for the end: the handler's result, or `JobFailed`, `JobCancelled`, and after
   `timeout_s` `NotFinished`. `wait` gives the record, whatever the end.
-- **Sent twice, done once.** A read, and a submission, which goes with an idempotency key, are sent
-  again when the connection breaks; a cancel, a retry and a delete only where nothing had left.
+- **Sent twice, done once.** A read, and a submission or a retry, which go with an idempotency key,
+  are sent again when the connection breaks; a cancel and a delete only where nothing had left.
   `Patience` says for how long, and whether a 429 or 503 is waited out (`Patience(busy_s=60)`).
 - **A closed server** is opened by a key: `Client(key=…)`, else `NARRATOR_KEY`. It goes with every
   request, streams too, to this server and nowhere else: no redirect is followed.

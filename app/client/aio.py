@@ -102,10 +102,12 @@ class AsyncClient:
         params: Mapping[str, Any] | None = None,
         *,
         operation: str | None = None,
+        idempotency_key: str | None = None,
         **changes: Unpack[JobOptions],
     ) -> JobRecord:
         """As `Client.retry`."""
-        return await self._call(self._calls.retry(job, operation, params, changes))
+        steps = self._calls.retry(job, operation, params, idempotency_key, changes)
+        return await self._call(steps)
 
     async def delete(self, job: Job) -> None:
         """As `Client.delete`."""

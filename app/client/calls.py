@@ -88,6 +88,11 @@ class Link:
         return Tries(within_s, now=self.now, uniform=self.uniform)
 
 
+def _once(idempotency_key: str | None) -> dict[str, str]:
+    """The header by which a request that is sent twice is done once."""
+    return {"idempotency-key": uuid.uuid4().hex if idempotency_key is None else idempotency_key}
+
+
 class Calls:
     """The calls, each as steps that return what it is for."""
 
@@ -102,9 +107,8 @@ class Calls:
         options: JobOptions,
     ) -> Steps[JobRecord]:
         """A new job; sent again with the same key, it is the same job."""
-        key = uuid.uuid4().hex if idempotency_key is None else idempotency_key
         body = {"operation": operation, "params": dict(params or {}), **options}
-        request = self._request("POST", f"{API}/jobs", body=body, headers={"idempotency-key": key})
+        request = self._request("POST", f"{API}/jobs", body=body, headers=_once(idempotency_key))
         return job_of((yield from self._exchange(request, repeatable=True)).content)
 
     def get(self, job: Job) -> Steps[JobRecord]:
@@ -149,13 +153,15 @@ class Calls:
         job: Job,
         operation: str | None,
         params: Mapping[str, Any] | None,
+        idempotency_key: str | None,
         changes: JobOptions,
     ) -> Steps[JobRecord]:
-        """A new job that repeats it."""
+        """A new job that repeats it; sent again with the same key, it is the same new job."""
         given = {"operation": operation, "params": None if params is None else dict(params)}
         body = {name: value for name, value in given.items() if value is not None} | {**changes}
-        request = self._request("POST", job_path(job, "retry"), body=body)
-        return job_of((yield from self._exchange(request, repeatable=False)).content)
+        sent = _once(idempotency_key)
+        request = self._request("POST", job_path(job, "retry"), body=body, headers=sent)
+        return job_of((yield from self._exchange(request, repeatable=True)).content)
 
     def delete(self, job: Job) -> Steps[None]:
         """Forget it."""

@@ -134,17 +134,19 @@ class Client:
         params: Mapping[str, Any] | None = None,
         *,
         operation: str | None = None,
+        idempotency_key: str | None = None,
         **changes: Unpack[JobOptions],
     ) -> JobRecord:
         """Run a finished job again as a new one, whose record this is.
 
-        `params` are laid over the old ones, key by key; other fields replace theirs.
+        `params` are laid over the old ones, key by key; other fields replace theirs. The key is as
+        `submit`'s, and one that was used there can't be used here.
 
         Raises:
             Conflict: it has not ended.
 
         """
-        return self._call(self._calls.retry(job, operation, params, changes))
+        return self._call(self._calls.retry(job, operation, params, idempotency_key, changes))
 
     def delete(self, job: Job) -> None:
         """Forget a finished job: its record, story and trace.

@@ -169,15 +169,27 @@ class Engine:
         changes: RetryChanges | None = None,
         parent: Context | None = None,
         *,
+        idempotency_key: str | None = None,
+        body_hash: str | None = None,
         tenant: str = DEFAULT_TENANT,
     ) -> JobRecord:
         """Run a finished job again, with changes, as a new job linked to it.
+
+        Or find the one that the same key made, whether or not the old one is still there.
 
         Raises:
             JobNotFound, NotFinished, and what `submit` raises.
 
         """
-        return self._record(self._intake.retry(job_id, changes, parent=parent, tenant=tenant))
+        job = self._intake.retry(
+            job_id,
+            changes,
+            parent=parent,
+            idempotency_key=idempotency_key,
+            body_hash=body_hash,
+            tenant=tenant,
+        )
+        return self._record(job)
 
     def record(self, job_id: str, *, tenant: str = DEFAULT_TENANT) -> JobRecord:
         """The job as it is now; `JobNotFound`."""

@@ -16,6 +16,7 @@ from app.handlers.operation import Operation
 from app.jobs import job as jobs
 from app.jobs.errors import (
     Draining,
+    IdempotencyConflict,
     NarratorError,
     NotFinished,
     OperationNotFound,
@@ -24,7 +25,7 @@ from app.jobs.errors import (
     TenantQueueFull,
     TenantRate,
 )
-from app.jobs.idempotency import Idempotency
+from app.jobs.idempotency import Idempotency, Remembered
 from app.jobs.model import DEFAULT_TENANT, Job
 from app.jobs.policy import Limits, Policy, resolve
 from app.jobs.submission import RetryChanges, Submission, asks_nothing, changed
@@ -48,6 +49,10 @@ class Key(NamedTuple):
 
     text: str
     body_hash: str
+
+
+def _key(text: str | None, body_hash: str | None) -> Key | None:
+    return None if text is None or body_hash is None else Key(text, body_hash)
 
 
 class Intake:
@@ -94,13 +99,11 @@ class Intake:
             IdempotencyConflict: refused, and nothing has changed.
 
         """
-        key = None
+        key = _key(idempotency_key, body_hash)
         try:
-            if idempotency_key is not None and body_hash is not None:
-                key = Key(idempotency_key, body_hash)
-                known = self._idempotency.find(*key, tenant=tenant)
-                if known is not None:
-                    return self._core.registry.get(known.job_id), False, known.status
+            known = self._known(key, tenant)
+            if known is not None:
+                return self._core.registry.get(known.job_id), False, known.status
             return self._make(submission, parent, tenant, key=key), True, ACCEPTED
         except NarratorError as error:
             self._refused(error)
@@ -112,20 +115,32 @@ class Intake:
         changes: RetryChanges | None,
         *,
         parent: Context | None,
+        idempotency_key: str | None = None,
+        body_hash: str | None = None,
         tenant: str = DEFAULT_TENANT,
     ) -> Job:
         """Run a finished job of the tenant again, with changes, as a new job linked to it.
+
+        Or find the one that the same key made, whether or not the old one is still there.
 
         Raises:
             JobNotFound, NotFinished, and what `submit` raises.
 
         """
+        key = _key(idempotency_key, body_hash)
+        try:
+            known = self._known(key, tenant)
+        except IdempotencyConflict as error:
+            self._refused(error)
+            raise
+        if known is not None:
+            return self._core.registry.get(known.job_id)
         old = self._core.registry.owned(job_id, tenant)
         if not old.finished:
             raise NotFinished(job_id, old.state)
         submission = changed(jobs.submission_of(old), changes)
         try:
-            return self._make(submission, parent, tenant, retry_of=old)
+            return self._make(submission, parent, tenant, retry_of=old, key=key)
         except NarratorError as error:
             self._refused(error)
             raise
@@ -142,6 +157,10 @@ class Intake:
         """A job of an earlier process answers to its idempotency key."""
         if provenance.idempotency_key is not None and provenance.body_hash is not None:
             self._remember(job, Key(provenance.idempotency_key, provenance.body_hash))
+
+    def _known(self, key: Key | None, tenant: str) -> Remembered | None:
+        """What the tenant's first request with that key led to; `IdempotencyConflict`."""
+        return None if key is None else self._idempotency.find(*key, tenant=tenant)
 
     def _remember(self, job: Job, key: Key) -> None:
         self._idempotency.remember(

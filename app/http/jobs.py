@@ -26,7 +26,7 @@ from app.http.serving import (
     root_path,
     validated,
 )
-from app.jobs.idempotency import body_hash
+from app.jobs.idempotency import body_hash, retry_hash
 from app.jobs.record import JobRecord
 from app.jobs.registry import MAX_PAGE, JobFilter
 from app.jobs.submission import RetryChanges, Submission
@@ -156,14 +156,24 @@ class JobRoutes:
         return record_response(record, request, 202)
 
     async def retry(self, request: Request, job_id: str) -> Response:
-        """Run a finished job again as a new job, as it was or with changed fields."""
+        """Run a finished job again as a new job, as it was or with changed fields.
+
+        With an `Idempotency-Key`, a repeated request answers with the first one's new job. It is
+        one of the same keys as submissions have: one that was sent for another request is a 422.
+        """
         refuse_unknown_parameters(request, ())
+        key = idempotency_key(request)
         body = await read_json(request, limit=self._serving.settings.max_body_bytes)
         changes = None if body is None else validated(RetryChanges, body)
         engine = self._serving.engine()
         try:
             record = engine.retry(
-                job_id, changes, caller_context(request), tenant=self._serving.tenant(request)
+                job_id,
+                changes,
+                caller_context(request),
+                idempotency_key=key,
+                body_hash=None if key is None else retry_hash(job_id, body),
+                tenant=self._serving.tenant(request),
             )
         except ValidationError as error:  # of the old submission and the changes together
             raise invalid_submission(error) from None
@@ -235,7 +245,7 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
             **ok(202, JobRecord, location=True),
             **problems(400, 404, 409, 413, 415, 422, 429, 503),
         },
-        openapi_extra=body_of(RetryChanges, required=False),
+        openapi_extra=body_of(RetryChanges, required=False, parameters=[_IDEMPOTENCY_KEY]),
     )
     write_route(
         app,

@@ -80,7 +80,7 @@ class InvalidCursor(InvalidInput):
 
 
 class IdempotencyConflict(InvalidInput):
-    """An idempotency key was used before with another body."""
+    """An idempotency key was used before, with another body or to retry another job."""
 
     code = "idempotency-conflict"
 
@@ -88,8 +88,8 @@ class IdempotencyConflict(InvalidInput):
         self.key = key
         self.job_id = job_id
         super().__init__(
-            f"idempotency key {_shown(key)} was used before, with another body, for job {job_id}; "
-            "send the same body, or another key"
+            f"idempotency key {_shown(key)} was used before, for another request, which made job "
+            f"{job_id}; send the same request, or another key"
         )
 
 

@@ -1,7 +1,9 @@
 """Idempotency keys: the same request sent again answers with the job that the first one made.
 
 After the IETF draft "The Idempotency-Key HTTP Header Field". A key belongs to one tenant, lives as
-long as its job, and is remembered only for a request that was accepted.
+long as its job, and is remembered only for a request that was accepted. Submissions and retries
+share the tenant's keys: whoever sends a key a second time for something else has a fault, and is
+told so, where a key of its own for each address would quietly make a second job.
 """
 
 import hashlib
@@ -35,7 +37,7 @@ class Idempotency:
         """The first request with `key`; None if this is it.
 
         Raises:
-            IdempotencyConflict: the first one had another body.
+            IdempotencyConflict: the first one was another request.
 
         """
         found = self._by_key.get((tenant, key))
@@ -55,6 +57,18 @@ class Idempotency:
         key = self._keys_of.pop(job_id, None)
         if key is not None:
             del self._by_key[key]
+
+
+def retry_hash(job_id: str, body: Any) -> str:
+    """The same for the same retry of the same job; no body and `{}` are the same.
+
+    No submission has it: none is of this form.
+
+    Raises:
+        encoding.NotJsonError: `body` is not JSON.
+
+    """
+    return body_hash({"retry_of": job_id, "changes": {} if body is None else body})
 
 
 def body_hash(body: Any) -> str:

@@ -98,6 +98,13 @@ def test_an_idempotency_key_is_its_tenants(tmp_path: Path) -> None:
         assert theirs.status_code == 202
         assert theirs.json()["id"] != mine
         assert (await owner.call("POST", "/v1/jobs", **same)).json()["id"] == mine
+        old = await attacker.ended()
+        again = {"headers": {"idempotency-key": "r"}}
+        theirs = await attacker.call("POST", f"/v1/jobs/{old}/retry", **again)
+        assert (await owner.call("POST", f"/v1/jobs/{old}/retry", **again)).status_code == 404
+        assert (await owner.call("POST", f"/v1/jobs/{mine}/retry", **again)).status_code != 422
+        repeated = await attacker.call("POST", f"/v1/jobs/{old}/retry", **again)
+        assert repeated.json()["id"] == theirs.json()["id"]
 
     run(tmp_path, attack)
 

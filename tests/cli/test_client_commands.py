@@ -305,6 +305,18 @@ def test_retry_runs_it_again_with_changed_params(narrator: Narrator, studio: Ser
     assert record["params"] == {"scene": "sea", "frames": 3}
 
 
+def test_a_retry_with_the_same_idempotency_key_is_the_same_new_job(
+    narrator: Narrator, studio: ServerProcess
+) -> None:
+    job_id = studio.submit("render", params={"scene": "sea", "frames": 1})["id"]
+    studio.ended(job_id)
+    first, second, other = (
+        narrator("retry", job_id, "--idempotency-key", key).out for key in ("r1", "r1", "r2")
+    )
+
+    assert first == second != other
+
+
 def test_a_wrong_edit_is_a_2_that_names_the_field(
     narrator: Narrator, studio: ServerProcess
 ) -> None:

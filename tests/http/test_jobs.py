@@ -1,5 +1,6 @@
 """Jobs over HTTP: read, wait for, cancel, retry, forget."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -109,6 +110,33 @@ def test_a_retry_without_a_body_repeats_the_job(serve: Serve, run: Run) -> None:
             new = (await served.client.post(f"/v1/jobs/{old['id']}/retry")).json()
 
             assert (await served.ended(new["id"]))["result"] == 2
+
+    run(test())
+
+
+def test_a_retry_with_the_same_key_is_the_same_new_job_after_a_restart_too(
+    serve: Serve, run: Run, tmp_path: Path
+) -> None:
+    async def test() -> None:
+        headers = {"Idempotency-Key": "one"}
+        async with serve(OPERATIONS, store=tmp_path / "jobs.db") as served:
+            old = await served.submit("add", params={"a": 1})
+            await served.ended(old["id"])
+            path = f"/v1/jobs/{old['id']}/retry"
+            first = await served.client.post(path, headers=headers)
+            again = await served.client.post(path, headers=headers, json={})
+            assert first.status_code == again.status_code == 202
+            assert first.headers["location"] == again.headers["location"]
+            new = await served.ended(first.json()["id"])
+        async with serve(OPERATIONS, store=tmp_path / "jobs.db") as served:
+            told = await served.client.post(path, headers=headers)
+            assert (told.status_code, told.json()["id"]) == (202, new["id"])
+            changed = {"params": {"a": 2}}
+            problem = await refused(
+                await served.client.post(path, headers=headers, json=changed), 422
+            )
+            assert problem["type"].endswith("idempotency-conflict")
+            assert (await served.client.get("/v1/jobs")).json()["total"] == 2
 
     run(test())
 

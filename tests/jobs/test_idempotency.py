@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.jobs.errors import IdempotencyConflict
-from app.jobs.idempotency import Idempotency, body_hash
+from app.jobs.idempotency import Idempotency, body_hash, retry_hash
 
 bodies = st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.booleans()), max_size=5)
 
@@ -20,6 +20,17 @@ def test_the_order_of_keys_and_the_spaces_do_not_matter(body: dict[str, object])
 @given(bodies, bodies)
 def test_other_bodies_have_other_hashes(one: dict[str, object], other: dict[str, object]) -> None:
     assert (body_hash(one) == body_hash(other)) == (one == other)
+
+
+@given(bodies, bodies, st.text(), st.text())
+def test_retries_are_the_same_by_job_and_body_and_never_a_submission(
+    one: dict[str, object], other: dict[str, object], job: str, another: str
+) -> None:
+    same = (job, one) == (another, other)
+
+    assert (retry_hash(job, one) == retry_hash(another, other)) == same
+    assert retry_hash(job, None) == retry_hash(job, {})
+    assert body_hash(one) != retry_hash(job, one)
 
 
 def test_the_first_request_with_a_key_is_not_known() -> None:

@@ -15,7 +15,7 @@ from app.cli.client.reach import (
     print_json,
     reached,
 )
-from app.cli.client.submit import Words, tags_of
+from app.cli.client.submit import IdempotencyKey, Words, tags_of
 from app.cli.client.watch import Mode, ProgressOption, operation_named
 from app.cli.failure import REFUSED, USAGE, complain, fail
 from app.cli.params import WordError, params_from
@@ -75,6 +75,7 @@ def retry(
         list[str] | None,
         typer.Option("--tag", "-t", metavar="KEY=VALUE", help="Other tags, in place of its own."),
     ] = None,
+    idempotency_key: IdempotencyKey = None,
     progress: ProgressOption = Progress.AUTO,
     mode: Mode = None,
     as_json: AsJson = False,
@@ -101,7 +102,7 @@ def retry(
         operation = operation_named(client, old.operation)
         try:
             params = params_from(words or [], operation.schema if operation else {})
-            new = client.retry(old, params or None, **changes)
+            new = client.retry(old, params or None, idempotency_key=idempotency_key, **changes)
         except (WordError, ValueError) as error:
             fail(str(error), USAGE)
         if not follow_it:

@@ -49,7 +49,7 @@ def cancel(one: Scripted) -> Steps[Any]:
 
 
 def retry(one: Scripted) -> Steps[Any]:
-    return one.calls.retry("a", None, None, {})
+    return one.calls.retry("a", None, None, None, {})
 
 
 def delete(one: Scripted) -> Steps[Any]:
@@ -63,13 +63,14 @@ def keys(one: Scripted) -> list[str]:
 # --- sending again --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("call", [submit, retry])
 @pytest.mark.parametrize("error", [httpx.ReadError, httpx.RemoteProtocolError, httpx.ReadTimeout])
-def test_a_submission_whose_answer_was_lost_is_sent_again_with_the_same_key(
-    error: type[httpx.RequestError],
+def test_what_makes_a_job_is_sent_again_with_the_same_key_when_its_answer_was_lost(
+    error: type[httpx.RequestError], call: Call
 ) -> None:
     one = script([error("lost"), error("lost"), answer(202, json=RECORD)])
 
-    record = one.run(submit(one))
+    record = one.run(call(one))
 
     assert record.id == "a"
     assert len(set(keys(one))) == 1
@@ -77,18 +78,19 @@ def test_a_submission_whose_answer_was_lost_is_sent_again_with_the_same_key(
     assert one.pauses == [0.1, 0.2]
 
 
-def test_each_submission_has_a_key_of_its_own_unless_one_is_given() -> None:
-    one = script([answer(202, json=RECORD) for _ in range(3)])
+def test_each_call_that_makes_a_job_has_a_key_of_its_own_unless_one_is_given() -> None:
+    one = script([answer(202, json=RECORD) for _ in range(6)])
 
-    one.run(submit(one))
-    one.run(submit(one))
+    for call in (submit, submit, retry, retry):
+        one.run(call(one))
     one.run(one.calls.submit("render", None, "mine", {}))
+    one.run(one.calls.retry("a", None, None, "too", {}))
 
-    assert len(set(keys(one))) == 3
-    assert keys(one)[2] == "mine"
+    assert len(set(keys(one))) == 6
+    assert keys(one)[4:] == ["mine", "too"]
 
 
-@pytest.mark.parametrize("call", [cancel, retry, delete])
+@pytest.mark.parametrize("call", [cancel, delete])
 def test_what_may_have_been_done_is_not_sent_again(call: Call) -> None:
     one = script([httpx.ReadError("lost")])
 
@@ -316,8 +318,8 @@ def test_how_a_job_ended_is_an_error_unless_it_has_completed() -> None:
 def test_a_retry_sends_only_what_changes() -> None:
     one = script([answer(202, json=RECORD), answer(202, json=RECORD)])
 
-    one.run(one.calls.retry("a", None, {"frames": 2}, {"timeout_s": None}))
-    one.run(one.calls.retry("a", None, None, {}))
+    one.run(one.calls.retry("a", None, {"frames": 2}, None, {"timeout_s": None}))
+    one.run(one.calls.retry("a", None, None, None, {}))
 
     bodies = [msgspec.json.decode(request.content or b"") for request in one.requests]
     assert bodies == [{"params": {"frames": 2}, "timeout_s": None}, {}]

@@ -228,8 +228,19 @@ def test_the_same_key_is_the_same_job(client: Any) -> None:
     first = client.submit("talk", idempotency_key=key)
 
     assert client.submit("talk", idempotency_key=key).id == first.id
-    with pytest.raises(InvalidRequest, match="used before, with another body"):
+    with pytest.raises(InvalidRequest, match="used before, for another request"):
         client.submit("fails", idempotency_key=key)
+
+
+def test_the_same_key_is_the_same_retry(client: Any) -> None:
+    key = f"a key {uuid4()}"
+    old = client.submit("talk")
+    client.wait(old)
+    again = client.retry(old, idempotency_key=key)
+
+    assert client.retry(old, idempotency_key=key).id == again.id != old.id
+    with pytest.raises(InvalidRequest, match="used before, for another request"):
+        client.submit("talk", idempotency_key=key)
 
 
 def test_changes_of_all_jobs_are_followed(client: Any, server: ServerProcess) -> None:
