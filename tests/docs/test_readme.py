@@ -36,6 +36,7 @@ DOCUMENTS: Final = (
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "SECURITY.md",
     "app/COMPARED.md",
     "app/OPERATING.md",
     "narration/STREAM.md",
