@@ -95,7 +95,10 @@ def compose(
         clock=clock,
         random=uniform,
         loop=loop,
-        registry=JobRegistry(journal.changed if journal.durable else None),
+        registry=JobRegistry(
+            journal.changed if journal.durable else None,
+            cursor_key=None if store is None else store.secret(),
+        ),
         queue=JobQueue(
             {each.name: _concurrency(each) for each in operations.values()},
             per_tenant=settings.tenant_running or None,

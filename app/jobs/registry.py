@@ -109,14 +109,20 @@ class JobRegistry:
     What is kept of a tenant beside its jobs stays: there are few.
 
     `changed`, if there is one, is told of each job that is new, or in another state than before.
+    Cursors are sealed under `cursor_key`, 32 random bytes, by default new ones.
     """
 
-    def __init__(self, changed: Callable[[Job], None] | None = None) -> None:
+    def __init__(
+        self,
+        changed: Callable[[Job], None] | None = None,
+        *,
+        cursor_key: bytes | None = None,
+    ) -> None:
         self._told = changed
         self._places: dict[str, _Place] = {}
         self._tenants: dict[str, _Tenant] = {}
         self._in_state: Counter[State] = Counter()
-        self._cursors = PageCursors(os.urandom(_CURSOR_KEY_BYTES))
+        self._cursors = PageCursors(cursor_key or os.urandom(_CURSOR_KEY_BYTES))
         self._last = 0
         self._on_change = self._changed  # one bound method for all jobs
 

@@ -65,6 +65,9 @@ class Retention:
         """Put those that were added in another order into that in which they finished."""
         ordered = sorted(self._kept.items(), key=lambda item: item[1].finished_mono)
         self._kept = OrderedDict(ordered)
+        self._of = {tenant: OrderedDict() for tenant in self._of}
+        for job_id, kept in ordered:
+            self._of[kept.tenant][job_id] = None
 
     def remove(self, job_id: str) -> None:
         """The job has been forgotten; one that is not kept is no error."""

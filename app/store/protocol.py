@@ -125,6 +125,15 @@ class Store(Protocol):
         """
         ...
 
+    def secret(self) -> bytes:
+        """32 random bytes that stay with the store: for what has to hold beyond the process.
+
+        Raises:
+            StoreError: they can't be read.
+
+        """
+        ...
+
     def close(self) -> None:
         """Let go of it; a second time is no error."""
         ...

@@ -104,6 +104,16 @@ def count_of(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM job").fetchone()[0])
 
 
+def secret_of(connection: sqlite3.Connection) -> bytes:
+    """The 32 random bytes that were made with the store.
+
+    Raises:
+        sqlite3.Error: they cannot be read.
+
+    """
+    return bytes(connection.execute("SELECT bytes FROM secret").fetchone()[0])
+
+
 def _select(columns: Sequence[str], rest: str) -> str:
     return f"SELECT {', '.join(columns)} {rest}"
 

@@ -43,6 +43,11 @@ CREATE TABLE job (  -- what changes in the life of a job, and what it is found b
   result TEXT
 ) STRICT""",
     """\
+CREATE TABLE secret (  -- what servers seal with that have this file, one after the other
+  bytes BLOB NOT NULL
+) STRICT""",
+    "INSERT INTO secret VALUES (randomblob(32))",
+    """\
 CREATE TABLE submission (  -- what is written once: JSON
   job INTEGER PRIMARY KEY REFERENCES job ON DELETE CASCADE,
   params TEXT NOT NULL,

@@ -154,6 +154,15 @@ class SqliteStore:
         """
         return self._read(reading.count_of)
 
+    def secret(self) -> bytes:
+        """As `Store.secret`.
+
+        Raises:
+            StoreCorrupt, StoreUnusable: it cannot be read.
+
+        """
+        return self._read(reading.secret_of)
+
     def close(self) -> None:
         """As `Store.close`; what the write-ahead log holds goes into the file."""
         self._reader.close()

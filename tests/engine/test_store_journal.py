@@ -73,6 +73,10 @@ class TestStore:
         """None."""
         return 0
 
+    def secret(self) -> bytes:
+        """Nothing is sealed here."""
+        return bytes(32)
+
     def close(self) -> None:
         """Nothing."""
 
@@ -348,7 +352,7 @@ def test_a_store_that_raises_what_it_should_not_is_one_that_fails(
         noted.store.failing = None
         await asyncio.sleep(0.3)
         assert noted.journal.failing is None
-        assert noted.counted.reasons[0] == "store"
+        assert noted.counted.reasons[0] == "store-failed"
 
     noting(test)()
     assert "failed in a way that it should not" in caplog.text
@@ -426,7 +430,7 @@ def test_while_nothing_can_be_kept_nothing_is_told_taken_in_or_begun() -> None:
         deferred = bench.submit("begins", start="on_stream")
         await bench.settle()
         before = bench.events(deferred)
-        feed = bench.engine.feed.next
+        feed = bench.engine.feed().next
         with fault.full():
             bench.engine.attached(deferred)
             with pytest.raises(StoreUnavailable, match="disk is full"):
@@ -437,14 +441,14 @@ def test_while_nothing_can_be_kept_nothing_is_told_taken_in_or_begun() -> None:
                 await bench.at(bench.now + 5)
             assert bench.engine.ready()["store"] is False
             assert bench.events(deferred) == before
-            assert bench.engine.feed.next == feed
+            assert bench.engine.feed().next == feed
             assert begun == []
         await bench.at(bench.now + 3)
 
         assert bench.engine.ready()["store"] is True
         assert begun == [1]
         assert bench.states(deferred) == ["queued", "queued", "running", "completed"]
-        assert bench.engine.feed.next == feed + 3
+        assert bench.engine.feed().next == feed + 3
         assert bench.metric(MetricName.REFUSED, reason="store-unavailable") == 2
         assert bench.metric(MetricName.STORE_FAILURES, reason="store-full") > 2
         assert bench.total(MetricName.STORE_EVENTS) == len(bench.events(deferred))

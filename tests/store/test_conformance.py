@@ -217,3 +217,13 @@ def test_any_thread_may_write(store: Store) -> None:
 def test_closing_twice_is_no_error(store: Store) -> None:
     store.close()
     store.close()
+
+
+def test_its_secret_stays_with_it(open_store: Callable[[], Store]) -> None:
+    with closing(open_store()) as store:
+        secret = store.secret()
+    with closing(open_store()) as store:
+        again = store.secret()
+
+    assert len(secret) == 32
+    assert again == secret
