@@ -216,3 +216,17 @@ def test_a_log_is_emptied_into_the_file_again_and_again(store: SqliteStore) -> N
         store.write(Batch(spans={"job-1": [b"x" * 200_000]}))
 
     assert Path(f"{store.path}-wal").stat().st_size < 8 << 20
+
+
+def test_the_room_of_forgotten_jobs_is_used_again(store: SqliteStore) -> None:
+    sizes = []
+    for turn in range(6):
+        jobs = [plain_job(2 + 100 * turn + each) for each in range(100)]
+        batch = making(*jobs)
+        batch.spans = {job.id: [b"x" * 5_000] for job in jobs}
+        store.write(batch)
+        store.write(Batch(forgotten={job.id for job in jobs}))
+        (pages,) = store._writer.execute("PRAGMA page_count").fetchone()
+        sizes.append(pages)
+
+    assert max(sizes) <= 1.1 * sizes[0]
