@@ -369,6 +369,7 @@ class Engine:
         """
         self.streams.drain("shutdown", retry_ms=STREAM_RETRY_MS)
         await self._draining.drain(grace_s)
+        await self._core.journal.kept()  # streams that follow are told the ends
 
     def kill_all(self) -> None:
         """End by force what can be ended by force: the process itself is about to end.

@@ -55,6 +55,10 @@ class Journal(Protocol):
         """
         ...
 
+    async def kept(self) -> None:
+        """Return once all that has been noted by now is kept, or has not been within a bound."""
+        ...
+
     async def close(self) -> None:
         """Keep what has been noted, and note nothing more."""
         ...
@@ -83,6 +87,9 @@ class NoJournal:
         call()
 
     async def settled(self, *job_ids: str) -> None:
+        """At once."""
+
+    async def kept(self) -> None:
         """At once."""
 
     async def close(self) -> None:

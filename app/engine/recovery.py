@@ -86,6 +86,8 @@ class Recovery:
 
         """
         restored = Restored()
+        # Read once: jobs that were queued a moment apart must not change places.
+        now_ns, now = self._core.clock.wall_ns(), self._core.clock.monotonic()
         cut: list[tuple[Entry, int]] = []
         told_mono = self._core.clock.monotonic()
         for number, stored in enumerate(store.load()):
@@ -94,7 +96,7 @@ class Recovery:
                 told_mono = now
                 _logger.info("taking up jobs: %d of %d", number, store.count())
             job = stored.job
-            self._set_clock(job)
+            _set_clock(job, now_ns, now)
             self._core.registry.restore(job)
             self._intake.remember(job, stored.provenance)
             if job.finished:
@@ -116,13 +118,6 @@ class Recovery:
         self._keeping.restored()
         self._execution.wake()
         return restored
-
-    def _set_clock(self, job: Job) -> None:
-        """Put the job's times on this process's monotonic clock; none is in the future."""
-        now_ns, now = self._core.clock.wall_ns(), self._core.clock.monotonic()
-        job.created_mono = now - max(0, now_ns - job.created_ns) / 1e9
-        if job.queued_ns is not None:
-            job.queued_mono = now - max(0, now_ns - job.queued_ns) / 1e9
 
     def _keep(self, store: Store, stored: StoredJob) -> None:
         job = stored.job
@@ -178,6 +173,13 @@ class Recovery:
         if name not in self._absent:
             self._absent[name] = absent(name)
         return self._absent[name]
+
+
+def _set_clock(job: Job, now_ns: int, now: float) -> None:
+    """Put the job's times on this process's monotonic clock; none is in the future."""
+    job.created_mono = now - max(0, now_ns - job.created_ns) / 1e9
+    if job.queued_ns is not None:
+        job.queued_mono = now - max(0, now_ns - job.queued_ns) / 1e9
 
 
 def _heard(entries: list[LogEntry], job: Job) -> int:

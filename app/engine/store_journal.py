@@ -209,6 +209,17 @@ class StoreJournal:
         waited_for.waiters.append(waiter)
         await waiter
 
+    async def kept(self) -> None:
+        """As `Journal.kept`; a failure ends it, and five seconds do."""
+        nothing = self._gathered.is_empty() and self._flight is None
+        if nothing or self.failing is not None:
+            return
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._gathered.waiters.append(waiter)
+        self._arm()
+        with contextlib.suppress(TimeoutError, StoreUnavailable):
+            await asyncio.wait_for(waiter, CLOSE_S)
+
     async def close(self) -> None:
         """As `Journal.close`; what can't be written within five seconds is logged, and lost."""
         if self._closed:

@@ -27,7 +27,7 @@ IMPORTERS: Final = {
 }
 """Who may import what; a folder ends with a slash."""
 
-WAITING: Final = {"wait", "ended", "settled", "close", "drain", "_idle_within"}
+WAITING: Final = {"wait", "ended", "settled", "kept", "close", "drain", "_idle_within"}
 """The coroutines of the engine; the runners supervise child processes, and have their own."""
 
 ENVIRONMENT_READERS: Final = {

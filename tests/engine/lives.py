@@ -102,6 +102,7 @@ def kill(engine: Engine) -> None:
     core, journal = engine._core, engine._core.journal
     assert isinstance(journal, StoreJournal)
     journal._store = cast("Any", _Gone())
+    journal._flight = None  # nobody learns whether it was written
     core.draining = journal._closed = True
     engine.stop()
     for entry in [*core.entries.values()]:

@@ -6,6 +6,7 @@ The loop stands still between two steps. Here is how to do things; what has to h
 
 import asyncio
 import contextlib
+import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ from app.jobs.record import JobRecord
 from app.service import Narrator
 from app.virtual_time import VirtualClock, VirtualTimeLoop
 from narration.narrate import narrate
-from tests.engine.harness import Handler, make_narrator
+from tests.engine.harness import Handler, make_narrator, store_folder
+from tests.engine.lives import kill
 
 T = TypeVar("T")
 
@@ -59,6 +61,8 @@ class Driven:
 
     def __init__(self) -> None:
         self.loop = VirtualTimeLoop()
+        self.lives = 0
+        self._store = _store()
         self.jobs: dict[str, Expected] = {}
         self.refused: Counter[str] = Counter()
         self.overlaps: list[str] = []
@@ -91,6 +95,23 @@ class Driven:
 
         self.step(wait)
 
+    def restart(self, away_s: float) -> None:
+        """The process dies, and `away_s` seconds later another one has the same store."""
+
+        async def die() -> None:
+            kill(self.engine)
+            self.lives += 1  # what its handlers do from now on counts no more
+            for job in self.jobs.values():
+                job.orders.put_nowait("finish")  # a handler that does not hear is let go
+                job.orders, job.inside, job.watchers = asyncio.Queue(), 0, 0
+            await self._life.aclose()
+            await asyncio.sleep(away_s)
+
+        self.step(die)
+        self.narrator, self.spans = self.step(self._begin)
+        self.engine = self.narrator.engine
+        self.step(_settle)
+
     def close(self) -> None:
         """Drain, let every handler end, and stop."""
 
@@ -120,6 +141,7 @@ class Driven:
             retry_later_limit=RETRY_LATER_LIMIT,
             unwatched_grace_s=4.0,
             retention_s=1e6,
+            **self._store,
         )
         await self._life.enter_async_context(narrator.running())
         return narrator, spans
@@ -141,36 +163,37 @@ class Driven:
 
         return [polite, slow, deaf]
 
-    async def _run(self, job: JobContext, take: Callable[[JobContext], Any]) -> str:
-        known = self.jobs[job.id]
+    async def _run(self, job: JobContext, take: Callable[[asyncio.Queue[str]], Any]) -> str:
+        known, life = self.jobs[job.id], self.lives
+        orders = known.orders  # those of this life
         known.inside += 1
         if known.inside > 1:  # an assert would only fail the job
             self.overlaps.append(job.id)
         try:
             while True:
-                order = await take(job)
+                order = await take(orders)
                 if order != "speak":
                     return _obey(order, job)
                 narrate("say", "attempt {n} of {id} speaks", n=job.attempt, id=job.id)
                 job.progress(job.attempt)
                 job.output(job.id)
         finally:
-            known.inside -= 1
+            known.inside -= life == self.lives
 
-    async def _take(self, job: JobContext) -> str:
-        return await self.jobs[job.id].orders.get()
+    async def _take(self, orders: asyncio.Queue[str]) -> str:
+        return await orders.get()
 
-    async def _take_slowly(self, job: JobContext) -> str:
+    async def _take_slowly(self, orders: asyncio.Queue[str]) -> str:
         try:
-            return await self._take(job)
+            return await orders.get()
         except asyncio.CancelledError:
             await asyncio.sleep(2)
             raise
 
-    async def _take_deafly(self, job: JobContext) -> str:
+    async def _take_deafly(self, orders: asyncio.Queue[str]) -> str:
         while True:
             with contextlib.suppress(asyncio.CancelledError):
-                return await self._take(job)
+                return await orders.get()
 
 
 def _obey(order: str, job: JobContext) -> str:
@@ -181,6 +204,12 @@ def _obey(order: str, job: JobContext) -> str:
     if order == "later":
         raise RetryLater(LATER_S)
     return f"{job.id} at {job.attempt}"
+
+
+def _store() -> dict[str, Any]:
+    """The setting of a store that no other engine has, if engines keep their jobs."""
+    folder = store_folder()
+    return {} if folder is None else {"store": folder / f"{uuid.uuid4()}.db"}
 
 
 async def _settle() -> None:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from typing import Any
 
+import msgspec
 import pytest
 from opentelemetry.trace import format_span_id
 
@@ -476,6 +477,26 @@ def test_an_attempt_after_the_restart_has_its_own_time() -> None:
         assert bench.outcomes(job) == ["lost", "completed"]
 
     run_lives(test, sleep_within)
+
+
+def test_the_feed_begins_anew_and_tells_what_became_of_what_ran() -> None:
+    async def test(lives: Lives) -> None:
+        bench = await lives.start()
+        job = bench.submit("hang")
+        await bench.settle()
+        feed = bench.engine.feed()
+        seen = feed.event_id(feed.next - 1)
+        await lives.kill()
+        bench = await lives.start()
+        await bench.settle()
+        feed = bench.engine.feed()
+        place = resolve(feed, StreamQuery(last_event_id=seen))
+
+        assert place.gaps  # list again
+        (told,) = [msgspec.json.decode(each.data) for each in feed.entries()]
+        assert (told["job_id"], told["state"], told["reason"]) == (job, "failed", "lost")
+
+    run_lives(test, hang)
 
 
 # --- what waited ----------------------------------------------------------------------------------

@@ -122,7 +122,6 @@ def test_a_job_that_fails_during_the_drain_is_tried_again_by_the_next_engine() -
         job = bench.submit("flaky", {"times": 1, "for_s": 2}, retry=retry)
         await bench.settle()
         await bench.engine.drain(30)
-        await bench.settle()
         assert bench.now == 2
         assert bench.states(job) == ["queued", "running", "retrying"]
         await lives.stop(after_s=1)

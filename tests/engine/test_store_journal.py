@@ -341,6 +341,20 @@ def test_what_could_not_be_written_is_written_with_what_came_since_each_event_on
     noting(test)()
 
 
+def test_a_journal_recovers_though_nothing_is_left_to_be_written() -> None:
+    async def test(noted: Noted) -> None:
+        noted.store.failing = FULL
+        noted.make(1)
+        with pytest.raises(StoreUnavailable):
+            await noted.journal.settled("job-1")
+        noted.journal.forgotten("job-1")
+        noted.store.failing = None
+        await asyncio.sleep(0.2)
+        assert noted.journal.failing is None
+
+    noting(test)()
+
+
 def test_a_store_that_raises_what_it_should_not_is_one_that_fails(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
