@@ -42,8 +42,11 @@ ENVIRONMENT_PREFIX: Final = "NARRATOR_"
 CONFIG_VARIABLE: Final = "NARRATOR_CONFIG"
 """Names the settings file; without it, `narrator.toml` in the working directory, if there."""
 CONFIG_FILE: Final = "narrator.toml"
-CLIENT_VARIABLES: Final = frozenset({CONFIG_VARIABLE, "NARRATOR_SERVER", "NARRATOR_KEY"})
-"""Variables with our prefix that are no settings of the server."""
+CLIENT_VARIABLES: Final = frozenset(
+    {CONFIG_VARIABLE, "NARRATOR_SERVER", "NARRATOR_KEY", "NARRATOR_JOB"}
+)
+"""Variables with our prefix that are no settings of the server; NARRATOR_JOB marks a job's own
+processes (`narration.process`)."""
 MASK: Final = "********"
 MIN_SECRET: Final = 4
 """Characters; a shorter secret would mask half of every text."""

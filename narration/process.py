@@ -26,6 +26,9 @@ from narration.scope import Scope, current_scope
 from telemetry.clock import SystemClock
 from telemetry.names import Kind
 
+MARK: Final = "NARRATOR_JOB"
+"""The variable by which all that a job has started is found, also by a later process."""
+
 KILL_GRACE_S: Final = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
@@ -74,7 +77,8 @@ async def run_process(
 
     Each line of its stdout and stderr is narrated at once, by `actor` (the program's name by
     default); one in the plain form (`narration.plain`) is read back into a message. Lines are
-    UTF-8, with what is not replaced; blank ones are left out. `env` replaces the environment.
+    UTF-8, with what is not replaced; blank ones are left out. `env` replaces the environment;
+    to both, NARRATOR_JOB is added, the id of the job that it runs for.
 
     It reads nothing, or `stdin`: a file descriptor, None for ours. `started` is told the number of
     its process, which is that of its group; `heard` what it writes, as it comes: neither may raise.
@@ -98,6 +102,11 @@ async def run_process(
     if check and returncode != 0:
         raise ProcessFailed(os.path.basename(name), returncode)  # noqa: PTH119 - as above
     return returncode
+
+
+def marked(job_id: str, env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """`env`, or our own environment, with the id of the job that a process is for."""
+    return {**(os.environ if env is None else env), MARK: job_id}
 
 
 class _Protocol(asyncio.subprocess.SubprocessStreamProtocol):
@@ -148,7 +157,7 @@ class _Child:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 cwd=cwd,
-                env=env,
+                env=marked(self._scope.story.job_id, env) if self._scope else env,
                 start_new_session=True,
             )
         except FileNotFoundError as error:

@@ -17,7 +17,7 @@ from app.engine.draining import Draining
 from app.engine.entry import Entry, Kept, StopCause
 from app.engine.execution import Execution
 from app.engine.housekeeping import Housekeeping
-from app.engine.intake import Intake
+from app.engine.intake import RETRY_AFTER_S, Intake
 from app.engine.keeping import Keeping
 from app.engine.loop_watch import LoopWatch
 from app.engine.open_streams import OpenStreams
@@ -27,7 +27,7 @@ from app.engine.waiting import Waiting
 from app.engine.watching import Watching
 from app.handlers.operation import Operation
 from app.jobs import job as jobs
-from app.jobs.errors import AlreadyFinished
+from app.jobs.errors import AlreadyFinished, StoreUnavailable
 from app.jobs.model import DEFAULT_TENANT, Job
 from app.jobs.record import JobRecord, record_of
 from app.jobs.registry import JobFilter
@@ -324,9 +324,14 @@ class Engine:
 
         Raises:
             JobNotFound, NotFinished.
+            StoreUnavailable: it would be there again after a restart.
 
         """
-        self._keeping.forget(self._core.registry.owned(job_id, tenant).id)
+        job = self._core.registry.owned(job_id, tenant)
+        problem = self._core.journal.failing
+        if problem is not None:
+            raise StoreUnavailable(problem, retry_after_s=RETRY_AFTER_S)
+        self._keeping.forget(job.id)
 
     def attached(self, job_id: str) -> None:
         """A following stream of the job was answered with 200."""

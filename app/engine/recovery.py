@@ -2,8 +2,9 @@
 
 A job that has finished is kept as it was. One that waited goes on to wait, each limit and time
 where it was by the wall clock. One that ran has lost its attempt: that is recorded and narrated,
-and the job's policy says what follows. A job whose operation is not served here waits until a
-server has it. It does not know how a store keeps anything.
+its processes that still run are killed, and the job's policy says what follows. A job whose
+operation is not served here waits until a server has it. It does not know how a store keeps
+anything.
 """
 
 import logging
@@ -20,6 +21,7 @@ from app.engine.entry import Entry, Kept
 from app.engine.execution import Execution
 from app.engine.intake import EPOCH, Intake
 from app.engine.keeping import Keeping
+from app.engine.runners import tree
 from app.engine.waiting import Waiting
 from app.handlers.operation import Operation, absent
 from app.jobs.model import Job
@@ -27,6 +29,7 @@ from app.store.protocol import Store, StoredJob
 from narration.held_log import HeldLog
 from narration.hub import Narration, OpenStory
 from narration.log import Entry as LogEntry
+from narration.process import MARK
 from telemetry.clock import wall_ns_of
 from telemetry.names import State, StreamEvent
 
@@ -34,6 +37,9 @@ _logger = logging.getLogger(__name__)
 
 TELL_EVERY_S: Final = 2.0
 """Seconds between two lines that say how far it is."""
+
+KILLED_S: Final = 5.0
+"""Seconds for which processes that were killed are waited for."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,11 +95,11 @@ class Recovery:
         # Read once: jobs that were queued a moment apart must not change places.
         now_ns, now = self._core.clock.wall_ns(), self._core.clock.monotonic()
         cut: list[tuple[Entry, int]] = []
-        told_mono = self._core.clock.monotonic()
+        told_mono = now
         for number, stored in enumerate(store.load()):
-            now = self._core.clock.monotonic()
-            if now - told_mono >= TELL_EVERY_S:
-                told_mono = now
+            at_mono = self._core.clock.monotonic()
+            if at_mono - told_mono >= TELL_EVERY_S:
+                told_mono = at_mono
                 _logger.info("taking up jobs: %d of %d", number, store.count())
             job = stored.job
             _set_clock(job, now_ns, now)
@@ -113,11 +119,21 @@ class Recovery:
             else:
                 restored.waiting += 1
             self._waiting.resume(entry)
+        self._end_what_runs({entry.job.id for entry, _ in cut})
         for entry, last_ns in cut:  # when all others are where they were
             self._execution.cut(entry, at_ns=last_ns)
         self._keeping.restored()
         self._execution.wake()
         return restored
+
+    def _end_what_runs(self, job_ids: set[str]) -> None:
+        """Kill what cut attempts have started: what they began must not go on beside the next."""
+        if job_ids and not tree.kill_marked(MARK, job_ids, within_s=KILLED_S):
+            _logger.error(
+                "processes that jobs of an earlier server have started can't be killed (see the "
+                "variable %s in their environment); they may go on beside the next attempt",
+                MARK,
+            )
 
     def _keep(self, store: Store, stored: StoredJob) -> None:
         job = stored.job

@@ -84,9 +84,8 @@ class AttemptSink:
 
         """
         encoded = results.encode(value, what="checkpoint", limit=_CHECKPOINT_LIMIT)
-        if not self._is_late():
-            self._entry.job.checkpoint = encoded
-            self._changed()
+        # On the road of what is told: what is said after it is not kept before it.
+        self._entry.story.put_data(self._take_checkpoint, encoded)
 
     def close(self) -> None:
         """The attempt is over: tell the newest progress, and take nothing more.
@@ -136,12 +135,10 @@ class AttemptSink:
             return None
         return OutputEvent(at=rfc3339(wall_ns), chunk=chunk, truncated=truncated)
 
-    def _changed(self) -> None:
-        """Have the job kept as it is now; from any thread."""
-        if threading.get_ident() == self._loop_thread:
+    def _take_checkpoint(self, encoded: bytes) -> None:
+        if not self._is_late():
+            self._entry.job.checkpoint = encoded
             self._tell_changed(self._entry.job)
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._tell_changed, self._entry.job)
 
     def _is_late(self) -> bool:
         if self._closed:

@@ -1,5 +1,7 @@
 """Routes of jobs: submit, list, read, cancel, retry, forget. They translate; the engine decides."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -26,6 +28,7 @@ from app.http.serving import (
     root_path,
     validated,
 )
+from app.jobs.errors import Conflict
 from app.jobs.idempotency import body_hash, retry_hash
 from app.jobs.record import JobRecord
 from app.jobs.registry import MAX_PAGE, JobFilter
@@ -139,8 +142,8 @@ class JobRoutes:
         """Read a job; with `wait`, once it has ended or the time is over."""
         engine, tenant = self._serving.engine(), self._serving.tenant(request)
         if query.wait is None:
-            record = engine.record(job_id, tenant=tenant)
-            await engine.settled(job_id)
+            async with self._kept(job_id):
+                record = engine.record(job_id, tenant=tenant)
             return record_response(record, request)
         return record_response(await engine.wait(job_id, query.wait, tenant=tenant), request)
 
@@ -151,8 +154,8 @@ class JobRoutes:
         if body not in (None, {}):
             raise Problem(INVALID, "A cancel has no body, or {}.")
         engine = self._serving.engine()
-        record = engine.cancel(job_id, tenant=self._serving.tenant(request))
-        await engine.settled(job_id)
+        async with self._kept(job_id):
+            record = engine.cancel(job_id, tenant=self._serving.tenant(request))
         return record_response(record, request, 202)
 
     async def retry(self, request: Request, job_id: str) -> Response:
@@ -166,17 +169,18 @@ class JobRoutes:
         body = await read_json(request, limit=self._serving.settings.max_body_bytes)
         changes = None if body is None else validated(RetryChanges, body)
         engine = self._serving.engine()
-        try:
-            record = engine.retry(
-                job_id,
-                changes,
-                caller_context(request),
-                idempotency_key=key,
-                body_hash=None if key is None else retry_hash(job_id, body),
-                tenant=self._serving.tenant(request),
-            )
-        except ValidationError as error:  # of the old submission and the changes together
-            raise invalid_submission(error) from None
+        async with self._kept(job_id):
+            try:
+                record = engine.retry(
+                    job_id,
+                    changes,
+                    caller_context(request),
+                    idempotency_key=key,
+                    body_hash=None if key is None else retry_hash(job_id, body),
+                    tenant=self._serving.tenant(request),
+                )
+            except ValidationError as error:  # of the old submission and the changes together
+                raise invalid_submission(error) from None
         await engine.settled(record.id)
         return accepted(record, request, 202)
 
@@ -184,9 +188,22 @@ class JobRoutes:
         """Forget a finished job: its record, its story, its trace."""
         refuse_unknown_parameters(request, ())
         engine = self._serving.engine()
-        engine.forget(job_id, tenant=self._serving.tenant(request))
-        await engine.settled(job_id)
+        async with self._kept(job_id):
+            engine.forget(job_id, tenant=self._serving.tenant(request))
         return Response(status_code=204)
+
+    @asynccontextmanager
+    async def _kept(self, job_id: str) -> AsyncIterator[None]:
+        """What is told of a job afterwards is kept, a refusal too that says how the job is.
+
+        One that says that it is not there waits for nothing: it may be another's.
+        """
+        try:
+            yield
+        except Conflict:
+            await self._serving.engine().settled(job_id)
+            raise
+        await self._serving.engine().settled(job_id)
 
 
 def add_routes(app: FastAPI, serving: Serving) -> None:
@@ -213,7 +230,7 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         routes.list,
         guard=READ,
         tags=["jobs"],
-        responses={**ok(200, JobPage), **problems(422)},
+        responses={**ok(200, JobPage), **problems(422, 503)},
     )
     get_route(
         app,
@@ -221,7 +238,7 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         routes.record,
         guard=READ,
         tags=["jobs"],
-        responses={**ok(200, JobRecord), **problems(404, 422)},
+        responses={**ok(200, JobRecord), **problems(404, 422, 503)},
     )
     write_route(
         app,
@@ -231,7 +248,7 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         guard=CANCEL,
         status_code=202,
         tags=["jobs"],
-        responses={**ok(202, JobRecord), **problems(400, 404, 409, 413, 415, 422)},
+        responses={**ok(202, JobRecord), **problems(400, 404, 409, 413, 415, 422, 503)},
     )
     write_route(
         app,
@@ -255,7 +272,7 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         guard=CANCEL,
         status_code=204,
         tags=["jobs"],
-        responses=problems(404, 409, 422),
+        responses=problems(404, 409, 422, 503),
     )
 
 

@@ -48,8 +48,9 @@ class TraceRoutes:
         self, request: Request, job_id: str, query: Annotated[TraceQuery, Query()]
     ) -> Response:
         """Read the job's spans so far, running ones included."""
-        tenant = self._serving.tenant(request)
-        spans_so_far, disclosure = self._serving.engine().trace(job_id, tenant=tenant)
+        engine = self._serving.engine()
+        spans_so_far, disclosure = engine.trace(job_id, tenant=self._serving.tenant(request))
+        await engine.settled(job_id)
         records = with_masked_names(spans_so_far, self._mask)
 
         def shown(attributes: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -81,5 +82,5 @@ def add_routes(app: FastAPI, serving: Serving) -> None:
         TraceRoutes(serving).trace,
         guard=READ,
         tags=["traces"],
-        responses={**found, **problems(404, 422)},
+        responses={**found, **problems(404, 422, 503)},
     )

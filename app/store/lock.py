@@ -5,6 +5,7 @@ closing any descriptor of the database would drop SQLite's own locks. The file s
 goes, since removing it would race with the next holder. It knows no database.
 """
 
+import contextlib
 import fcntl
 import os
 import time
@@ -51,8 +52,9 @@ class StoreLock:
             raise StoreUnusable(
                 path, f"{file} cannot be locked: {error.strerror}; use a local disk"
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        with contextlib.suppress(OSError):  # for words alone; a full disk has no room for them
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
         # A child that is forked without exec would hold the lock beyond our death.
         release = weakref.WeakMethod(self.release)
         os.register_at_fork(after_in_child=lambda: (found := release()) and found())

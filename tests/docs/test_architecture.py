@@ -36,6 +36,7 @@ ENVIRONMENT_READERS: Final = {
     "app/cli/demo.py",
     "app/cli/execute/run.py",
     "telemetry/otlp.py",
+    "narration/process.py",
 }
 THREAD_STARTERS: Final = {
     "app/engine/loop_watch.py",

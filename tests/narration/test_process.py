@@ -12,9 +12,10 @@ import pytest
 import uvloop
 
 from app.engine.runners.tree import descendants
+from app.settings import CLIENT_VARIABLES
 from narration.capture import Captured, capture
 from narration.plain import plain_line
-from narration.process import ProcessFailed, run_process
+from narration.process import MARK, ProcessFailed, run_process
 from telemetry.names import Kind
 
 PATIENCE_S = 20.0
@@ -300,3 +301,14 @@ def test_it_reads_what_it_is_given_and_is_heard_as_it_writes() -> None:
     assert said == b"a\n\nno end%d\n" % pids[0]
     assert b"".join(data for kind, data in heard if kind is Kind.STDERR) == b"given"
     assert "given" in captured.texts
+
+
+@pytest.mark.parametrize("env", [None, {"PATH": os.environ["PATH"]}])
+def test_a_program_is_marked_with_the_job_that_it_runs_for(env: dict[str, str] | None) -> None:
+    with capture() as captured:
+        asyncio.run(_shell(f'echo "${MARK}" of "${{{MARK}:+a job}}"', env=env))
+
+    [text] = captured.texts
+    assert text.endswith(" of a job")
+    assert not text.startswith(" ")
+    assert MARK in CLIENT_VARIABLES  # no setting, and so not warned of where it is inherited

@@ -1,5 +1,6 @@
 """The pieces between the two processes: frames, the channel, the stop, the process tree."""
 
+import contextlib
 import itertools
 import os
 import signal
@@ -233,12 +234,54 @@ def test_descendants_are_found_through_the_generations() -> None:
     assert tree.descendants(parent.pid) == []
 
 
+def test_what_carries_a_mark_is_killed_whoever_its_parent_is_and_nothing_else() -> None:
+    script = "import time; print(flush=True); time.sleep(600)"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "MARK": mark},
+            start_new_session=True,
+        )
+        for mark in ("one", "two", "one-more")
+    ]
+    for each in processes:
+        assert each.stdout is not None
+        each.stdout.readline()  # before its `exec`, its environment is still ours
+    with contextlib.ExitStack() as stack:
+        for each in processes:
+            stack.enter_context(each)
+            stack.callback(each.kill)
+        assert tree.kill_marked("MARK", {"one", "two", "three"}, within_s=60)
+
+        assert [each.wait() for each in processes[:2]] == [-signal.SIGKILL] * 2
+        assert processes[2].poll() is None
+
+
+def test_who_carries_the_mark_and_kills_spares_himself_and_his_parents() -> None:
+    script = (
+        "import os, sys; from app.engine.runners import tree\n"
+        "if len(sys.argv) > 1: sys.exit(not tree.kill_marked('MARK', {'one'}, within_s=60))\n"
+        "sys.exit(os.spawnl(os.P_WAIT, sys.executable, sys.executable, '-c', sys.argv[0], 'x'))"
+    )
+    script = script.replace("sys.argv[0]", "SCRIPT")
+    inner = f"SCRIPT = {script!r}\n{script}"
+    done = subprocess.run(
+        [sys.executable, "-c", inner],
+        check=False,
+        env={**os.environ, "MARK": "one", "PYTHONPATH": os.fspath(Path(__file__).parents[2])},
+    )
+
+    assert done.returncode == 0
+
+
 def test_without_a_proc_file_system_nothing_is_found(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tree, "_PROC", tmp_path / "none")
 
     assert tree.descendants(os.getpid()) == []
+    assert tree.kill_marked("MARK", {"one"}, within_s=60)
 
 
 def test_a_group_that_is_gone_is_no_error() -> None:

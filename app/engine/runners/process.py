@@ -28,6 +28,7 @@ from app.engine.runners.frames import Decoder, FrameError, Task, encode
 from app.engine.runners.output import Printout
 from app.engine.runners.work import STOP_REASON, Work
 from narration.message import place_of
+from narration.process import marked
 from telemetry.names import Kind
 
 _logger = logging.getLogger(__name__)
@@ -181,6 +182,7 @@ async def _spawn(work: Work, frames: "_Frames", stack: contextlib.AsyncExitStack
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=marked(work.job.id),
         pass_fds=(control_read.fileno(), frames_write.fileno()),
         start_new_session=True,
     )
