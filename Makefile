@@ -102,6 +102,14 @@ FUZZ_S ?= 600
 fuzz: $(STAMP) ## try the parsers and the whole API with made-up input for ten minutes (FUZZ_S=60)
 	$(BIN)/pytest tests/fuzz -n $(WORKERS) --dist worksteal --timeout 0 --fuzz-s $(FUZZ_S)
 
+# How often `make test-kill` kills, and the number that repeats the choices of a run.
+KILLS ?= 200
+SEED ?=
+
+.PHONY: test-kill
+test-kill: $(STAMP) ## kill a server under load 200 times, and see what is lost (KILLS=20 SEED=1)
+	$(BIN)/python -m tests.kill.run --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
 # Programs that nobody here wrote and that are large: in an environment of their own.
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.stamp
