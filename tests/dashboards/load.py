@@ -1,10 +1,9 @@
 """A scripted load on a real server, under which every metric of ours moves."""
 
 import socket
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -13,7 +12,7 @@ from tests.dashboards.generated import RULES
 from tests.dashboards.handlers import STALL_S
 from tests.telemetry.otlp_receiver import Mode, OtlpReceiver
 from tests.telemetry.prometheus import asked, prometheus
-from tests.telemetry.served import WAIT_S, Server, serving, until
+from tests.telemetry.served import WAIT_S, Server, locked_out, serving, until
 
 OPERATION: Final = "works"
 SLOTS: Final = 4
@@ -180,14 +179,13 @@ def _stalls(server: Server) -> None:
 
 def _locked(server: Server, store: Path) -> None:
     """Somebody else has the store's file for longer than is waited for: a commit fails."""
-    body = {"operation": OPERATION, "params": {"how": "well"}}
-    with closing(sqlite3.connect(store, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        refused = server.client.post("/v1/jobs", json=body)
+    with locked_out(server, store):
+        refused = server.client.post(
+            "/v1/jobs", json={"operation": OPERATION, "params": {"how": "well"}}
+        )
         assert refused.status_code == 503, refused.text
         assert refused.json()["type"].endswith("store-unavailable")
         time.sleep(1)  # for scrapes that see it
-    until(lambda: server.client.get("/readyz").status_code == 200, "the store")
 
 
 @contextmanager

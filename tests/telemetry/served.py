@@ -5,11 +5,12 @@ import json
 import os
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -253,3 +254,12 @@ def nodes_of(tree: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def text_of(value: Any) -> str:
     """`value` as JSON text, to look for what must not be in it."""
     return json.dumps(value, ensure_ascii=False)
+
+
+@contextmanager
+def locked_out(server: Server, store: Path) -> Iterator[None]:
+    """Somebody else holds the store's file: a commit fails after the time that is waited for."""
+    with closing(sqlite3.connect(store, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+    until(lambda: server.client.get("/readyz").status_code == 200, "the store")

@@ -23,8 +23,9 @@ from telemetry.table import (
     span_row_name,
 )
 from tests.telemetry.otlp_receiver import OtlpReceiver, Received
-from tests.telemetry.served import Server, events_of, samples, serving, until
+from tests.telemetry.served import Server, events_of, locked_out, samples, serving, until
 
+STORE: Final = "jobs.db"
 RETRIES: Final = {"max_attempts": 2, "base_delay_s": 0.01, "jitter": "none"}
 
 
@@ -35,7 +36,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Receive
     with (
         OtlpReceiver() as receiver,
         serving(
-            folder, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, NARRATOR_LOG_EVENTS="true"
+            folder,
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+            NARRATOR_LOG_EVENTS="true",
+            NARRATOR_STORE=str(folder / STORE),
         ) as server,
     ):
         run_everything(server, folder)
@@ -60,6 +64,8 @@ def run_everything(server: Server, folder: Path) -> None:
     assert server.client.post("/v1/jobs", json={"operation": "none"}).is_error
     with socket.create_connection(("127.0.0.1", server.client.base_url.port or 0)) as connection:
         connection.sendall(b"no HTTP\r\n\r\n")
+    with locked_out(server, folder / STORE):
+        assert server.client.post("/v1/jobs", json={"operation": "coroutine"}).status_code == 503
     stream = f"/v1/jobs/{failed['id']}/stream"
     assert "event: gap" in server.client.get(stream, headers={"last-event-id": "nonsense"}).text
     server.ended(retried.json()["id"])
