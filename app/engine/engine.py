@@ -2,7 +2,8 @@
 
 All calls are made on the loop's thread. No await stands between reading a job's state and writing
 it. It knows no HTTP; what it refuses, it refuses with an error of `app.jobs.errors`. Every call is
-made for a tenant: another's job is `JobNotFound`, as one that is not there.
+made for a tenant: another's job is `JobNotFound`, as one that is not there. It is long since all
+calls stand here, each with what it refuses; what they do is done elsewhere.
 """
 
 from collections.abc import Callable, Mapping
