@@ -77,6 +77,7 @@ def run(server: Server, receiver: OtlpReceiver, folder: Path) -> None:
             _ambiguous(server)
             _full(server)
             _stalls(server)
+        _held_up(server, receiver)
         _locked(server, folder / STORE)
 
 
@@ -175,6 +176,15 @@ def _stalls(server: Server) -> None:
     """The loop stands still, while a thread says more than there is room for."""
     server.ended(submit(server, "stalls"))
     time.sleep(STALL_S)  # for scrapes that it held up
+
+
+def _held_up(server: Server, receiver: OtlpReceiver) -> None:
+    """The collector does not answer for a second, and what ends meanwhile waits to leave."""
+    receiver.mode = Mode.HANG
+    for _ in range(4):
+        server.ended(submit(server, "well"))
+        time.sleep(0.25)  # for a scrape
+    receiver.mode = Mode.ERROR
 
 
 def _locked(server: Server, store: Path) -> None:
