@@ -4,6 +4,7 @@ For development only: a change ends what runs after a second. The sockets are th
 so that the address stays, and who connects while the server starts again waits instead of failing.
 """
 
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -49,4 +50,8 @@ def _serve(targets: list[str], flags: dict[str, Any], sockets: list[socket.socke
         code = run(targets, flags, sockets)
     except typer.Exit as end:
         code = end.exit_code
+    except KeyboardInterrupt:  # a change, or Ctrl-C, before there was a server to take it
+        code = 130
+    # It is interrupted when a file changes, at its end too: what runs at exit is left to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
